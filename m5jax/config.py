@@ -1,0 +1,322 @@
+"""What can be set, with its limits: an ml_collections file becomes one frozen `Config`.
+
+A config file starts from `default()` and changes what differs; the command line overrides any field
+(``--config.model.width=256``). Everything else in m5jax sees only the frozen `Config`. Nothing here
+imports jax, so a mistake is answered before an accelerator is touched.
+"""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+
+from m5jax import settings
+from m5jax.errors import ConfigError
+from m5jax.settings import section, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInput:
+    """The main picture."""
+
+    source: str = setting("raw", "pictures, or vectors extracted beforehand", choices=("raw", "features"))
+    size: int = setting(64, "side of the square the model sees, pixels", low=8, high=1024)
+    patch: int = setting(8, "side of a patch, pixels; divides size", low=1)
+    crop: float = setting(0.6, "smallest share of the area a training crop keeps; 1 = no crop", low=0.1, high=1.0)
+    flip: bool = setting(True, "mirror half of the training pictures")
+    feature_rows: int = setting(36, "vectors per picture, with source=features", low=1)
+    feature_dim: int = setting(2048, "numbers per vector, with source=features", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextInput:
+    """Title and description."""
+
+    length: int = setting(32, "tokens of title and description, special tokens included", low=4, high=4096)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableInput:
+    """The attribute table."""
+
+    length: int = setting(48, "tokens of names and values, special tokens included", low=4, high=4096)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInput:
+    """The clip."""
+
+    source: str = setting("raw", "clips, or vectors extracted beforehand", choices=("raw", "features"))
+    frames: int = setting(8, "frames taken evenly over the clip", low=1, high=512)
+    size: int = setting(32, "side of a frame, pixels", low=8, high=1024)
+    tubelet: int = setting(2, "frames in one token; divides frames", low=1)
+    patch: int = setting(16, "side of a tubelet, pixels; divides size", low=1)
+    feature_rows: int = setting(12, "vectors per clip, with source=features", low=1)
+    feature_dim: int = setting(1024, "numbers per vector, with source=features", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioInput:
+    """The sound, as log-mel frames."""
+
+    source: str = setting("raw", "sounds, or vectors extracted beforehand", choices=("raw", "features"))
+    sample_rate: int = setting(16000, "samples per second after resampling", low=8000, high=48000)
+    window: int = setting(400, "samples in one analysis window", low=64)
+    hop: int = setting(160, "samples between windows", low=32)
+    mels: int = setting(64, "mel bands", low=8, high=256)
+    frames: int = setting(96, "log-mel frames kept from the start of the sound", low=1)
+    block: int = setting(8, "frames in one token; divides frames", low=1)
+    feature_rows: int = setting(80, "vectors per sound, with source=features", low=1)
+    feature_dim: int = setting(751, "numbers per vector, with source=features", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What the model sees of a listing; the part that changes stored records is in the preprocessing digest."""
+
+    modalities: tuple[str, ...] = setting(
+        ("image", "text", "table", "video", "audio"),
+        "modalities in use",
+        choices=("image", "text", "table", "video", "audio"),
+    )
+    image: ImageInput = section(ImageInput)
+    text: TextInput = section(TextInput)
+    table: TableInput = section(TableInput)
+    video: VideoInput = section(VideoInput)
+    audio: AudioInput = section(AudioInput)
+    mask_rate: float = setting(0.15, "share of tokens the masked objectives select", low=0.0, high=0.9)
+    drop_modality: float = setting(
+        0.0, "chance that training hides a present modality (one always stays)", low=0.0, high=0.9
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    """Dials of the embedded catalogue (data/toy.py)."""
+
+    listings: int = setting(2000, "listings", low=20, high=1_000_000)
+    categories: int = setting(12, "leaf categories", low=2, high=24)
+    variants: int = setting(5, "listings per product, on average", low=1, high=100)
+    tail: float = setting(0.7, "long-tail exponent of the category sizes; 0 = all alike", low=0.0, high=3.0)
+    missing_image: float = setting(0.05, "share of listings without a picture", low=0.0, high=1.0)
+    missing_text: float = setting(0.05, "share without title", low=0.0, high=1.0)
+    missing_table: float = setting(0.15, "share without table", low=0.0, high=1.0)
+    missing_video: float = setting(0.2, "share without video", low=0.0, high=1.0)
+    missing_audio: float = setting(0.2, "share without sound", low=0.0, high=1.0)
+    noise_text: float = setting(0.05, "share with another product's title", low=0.0, high=1.0)
+    noise_image: float = setting(0.05, "share with another product's picture", low=0.0, high=1.0)
+    seed: int = setting(0, "seed of every draw", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where listings come from and how they become batches."""
+
+    catalogue: str = setting("toy", 'catalogue to train on: a folder or listing file (docs/data.md), or "toy"')
+    root: str = setting("data", "folder that keeps toy catalogues and prepared records, each under its digest")
+    toy: Toy = section(Toy)
+    vocabulary: int = setting(4096, "most pieces of the tokenizer trained on the catalogue", low=300, high=250_000)
+    prepare_workers: int = setting(0, "decoding processes; 0 = one a core", low=0, high=512)
+    decode_seconds: float = setting(20.0, "time limit for one file, seconds", low=0.1)
+    decode_memory_gb: float = setting(2.0, "memory limit of one decoding process, GB", low=0.5)
+    shard_listings: int = setting(2048, "listings in one shard of records", low=1)
+    max_rejected: float = setting(
+        0.1, "stop preparing when more than this share of listings lost a row or a file", low=0.0, high=1.0
+    )
+    loader_workers: int = setting(0, "processes that build training batches; 0 = a thread", low=0, high=256)
+    max_damaged: float = setting(
+        0.001, "stop training when more than this share of records cannot be read", low=0.0, high=1.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    family: str = setting("scale", "which model", choices=("scale",))
+    width: int = setting(128, "size of a token's state", low=8)
+    heads: int = setting(4, "attention heads; divides width", low=1)
+    mlp_ratio: float = setting(4.0, "hidden width of the feed-forward blocks over width", low=0.5)
+    encoder_layers: int = setting(2, "blocks of each encoder", low=1, high=100)
+    fusion_layers: int = setting(2, "blocks of the joint transformer", low=1, high=100)
+    projection: int = setting(128, "size of the contrastive embeddings", low=8)
+    dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
+    remat: str = setting(
+        "none",
+        "what the backward pass recomputes: nothing, all but matrix products, whole blocks",
+        choices=("none", "dots", "full"),
+    )
+    scan: bool = setting(True, "run the blocks of a tower in one scanned loop; off only to debug")
+    attention: str = setting("xla", "attention implementation", choices=("xla", "cudnn"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimised: weights and shape of the objectives."""
+
+    temperature: float = setting(0.07, "initial temperature of the contrastive objective", low=1e-3, high=10.0)
+    learn_temperature: bool = setting(True, "train the temperature")
+    harmony: str = setting("logits", "where the harmony weights act", choices=("off", "logits", "loss", "both"))
+    harmony_detach: bool = setting(False, "no gradient through the harmony weights")
+    contrastive: float = setting(1.0, "weight", low=0.0)
+    masked_region: float = setting(1.0, "weight of the masked objective on the picture", low=0.0)
+    masked_language: float = setting(1.0, "weight on title and description", low=0.0)
+    masked_entity: float = setting(1.0, "weight on names and values of the table", low=0.0)
+    masked_frame: float = setting(1.0, "weight on the video", low=0.0)
+    masked_audio: float = setting(1.0, "weight on the sound", low=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """AdamW, its schedule, and which parameters it touches."""
+
+    learning_rate: float = setting(1e-3, "peak", low=0.0)
+    schedule: str = setting("cosine", "shape after the warm-up", choices=("cosine", "linear", "constant"))
+    warmup: float = setting(0.1, "share of the steps that the rate rises", low=0.0, high=1.0)
+    final_scale: float = setting(0.0, "rate at the end over the peak", low=0.0, high=1.0)
+    b1: float = setting(0.9, "Adam's decay of the mean", low=0.0, high=1.0)
+    b2: float = setting(0.98, "Adam's decay of the square", low=0.0, high=1.0)
+    eps: float = setting(1e-6, "Adam's epsilon", low=0.0)
+    weight_decay: float = setting(0.05, "decoupled decay of matrices", low=0.0)
+    decay: str = setting(r".*/kernel", "paths of the parameters that decay (regular expression)")
+    freeze: str = setting("", "paths of the parameters that stay as they are (regular expression)")
+    clip: float = setting(1.0, "largest global norm of the gradient; 0 = no clipping", low=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """Devices as data x fsdp x model; -1 takes what is left."""
+
+    data: int = setting(-1, "replicas", low=-1)
+    fsdp: int = setting(1, "ways parameters are sharded along their input axis", low=-1)
+    model: int = setting(1, "ways heads and hidden units are sharded", low=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Distributed:
+    """Processes of one run. With everything at its default one process runs alone."""
+
+    coordinator: str = setting("", 'address:port of process 0; "auto" asks the cluster (TPU, SLURM, Kubernetes)')
+    num_processes: int = setting(1, "processes in all", low=1)
+    process_id: int = setting(0, "this process", low=0)
+    heartbeat_s: int = setting(100, "seconds until a dead process is noticed", low=5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """When the state is saved and how much of it is kept."""
+
+    every: int = setting(200, "steps between checkpoints; the last step is always saved", low=1)
+    keep: int = setting(3, "verified checkpoints kept", low=2)
+    from_scratch: bool = setting(False, "start anew although the run folder holds checkpoints (they are moved aside)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Which scores, and when."""
+
+    every: int = setting(0, "steps between scores during training; 0 = only at the end", low=0)
+    batch_size: int = setting(128, "listings per batch, all processes together", low=1)
+    ks: tuple[int, ...] = setting((1, 5, 10), "ranks at which retrieval is scored", low=1)
+    protocol: str = setting(
+        "standard", "definition of the retrieval metrics (evals/retrieval.py)", choices=("standard",)
+    )
+    neighbours: int = setting(10, "k of the nearest-neighbour classifier", low=1)
+    probe: bool = setting(True, "train a linear probe on frozen embeddings at the end")
+    cluster: bool = setting(True, "cluster the gallery at the end")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Embeddings as numpy files."""
+
+    split: str = setting("all", "split to export, or all")
+    dtype: str = setting("float32", "numbers of the exported files", choices=("float32", "float16"))
+    subset: tuple[str, ...] = setting((), "modalities to fuse; empty = every one in use")
+    per_modality: bool = setting(False, "also export one embedding per modality")
+    shard_listings: int = setting(65536, "rows per file", low=1)
+    after_training: bool = setting(True, "export when training ends")
+
+
+@dataclasses.dataclass(frozen=True)
+class Logging:
+    """What a run tells while it goes on."""
+
+    every: int = setting(20, "steps between log lines", low=1)
+    tensorboard: bool = setting(True, "also write TensorBoard files")
+    profile: tuple[int, ...] = setting((), "first and last step of a profiler trace; empty = none", low=0)
+    hang_s: float = setting(
+        600.0, "stop with exit 71 after so long without progress; tripled until the first step is done", low=1.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run."""
+
+    mode: str = setting("train", "what to do", choices=("train", "evaluate", "export", "prepare"))
+    workdir: str = setting("runs/default", "run folder")
+    seed: int = setting(0, "a batch and a key are functions of (seed, step)", low=0)
+    steps: int = setting(1000, "optimizer steps", low=1)
+    batch_size: int = setting(64, "listings per step, all devices and processes together", low=1)
+    accumulate: int = setting(1, "micro-batches per step; divides batch_size", low=1)
+    precision: str = setting(
+        "float32", "dtype of the computation; weights and reductions stay float32", choices=("float32", "bfloat16")
+    )
+    inputs: Inputs = section(Inputs)
+    data: Data = section(Data)
+    model: Model = section(Model)
+    objective: Objective = section(Objective)
+    optimizer: Optimizer = section(Optimizer)
+    mesh: Mesh = section(Mesh)
+    distributed: Distributed = section(Distributed)
+    checkpoint: Checkpoint = section(Checkpoint)
+    evaluate: Evaluate = section(Evaluate)
+    export: Export = section(Export)
+    logging: Logging = section(Logging)
+
+
+def default() -> ml_collections.ConfigDict:
+    """A mutable copy of the defaults, for config files to change."""
+    return ml_collections.ConfigDict(settings.to_dict(Config())).lock()
+
+
+def freeze(values: ml_collections.ConfigDict | dict[str, Any]) -> Config:
+    """Turns settings into a checked `Config`.
+
+    Raises:
+      ConfigError: naming the field, the value and what is allowed.
+    """
+    plain = values.to_dict() if isinstance(values, ml_collections.ConfigDict) else values
+    config = settings.build(Config, plain, "config")
+    _check_together(config)
+    return config
+
+
+def _check_together(config: Config) -> None:
+    """What no field can say alone."""
+    inputs, model = config.inputs, config.model
+    divides = [
+        ("config.model.heads", model.heads, "config.model.width", model.width),
+        ("config.accumulate", config.accumulate, "config.batch_size", config.batch_size),
+        ("config.inputs.image.patch", inputs.image.patch, "config.inputs.image.size", inputs.image.size),
+        ("config.inputs.video.patch", inputs.video.patch, "config.inputs.video.size", inputs.video.size),
+        ("config.inputs.video.tubelet", inputs.video.tubelet, "config.inputs.video.frames", inputs.video.frames),
+        ("config.inputs.audio.block", inputs.audio.block, "config.inputs.audio.frames", inputs.audio.frames),
+    ]
+    for part, n, whole, total in divides:
+        if total % n:
+            raise ConfigError(f"{part} = {n} must divide {whole} = {total}")
+    if not inputs.modalities:
+        raise ConfigError("config.inputs.modalities is empty: name at least one modality")
+    for name in config.export.subset:
+        if name not in inputs.modalities:
+            raise ConfigError(
+                f"config.export.subset names {name!r}, which is not in config.inputs.modalities = {inputs.modalities}"
+            )
+    if sorted((config.mesh.data, config.mesh.fsdp, config.mesh.model))[1] < 1:
+        raise ConfigError("at most one axis of config.mesh may be -1, and none may be 0")
+    if len(config.logging.profile) not in (0, 2):
+        raise ConfigError(f"config.logging.profile = {config.logging.profile} must be empty or two steps")
+    if config.distributed.process_id >= config.distributed.num_processes:
+        raise ConfigError("config.distributed.process_id must be below config.distributed.num_processes")

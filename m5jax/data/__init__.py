@@ -1,0 +1,1 @@
+"""From a seller's bytes to batches: catalogue, media, records, transforms, pipeline."""

@@ -1,0 +1,291 @@
+"""The catalogue schema: what a row may hold, and how rows are read without losing or trusting any.
+
+A catalogue is a JSONL or Parquet file of listings with media beside it, in folders or in uncompressed tar
+shards (docs/data.md). Every row ends as a `Listing` or as a `Rejection` with a reason; none disappears.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from m5jax.errors import DataError
+
+SPLITS = ("train", "val", "gallery", "query")
+LISTING_FILES = ("catalogue.jsonl", "catalogue.parquet", "products.jsonl", "products.parquet")
+MAX_ROW_BYTES = 1 << 20
+MAX_TEXT_CHARS = 1 << 16
+MAX_ID_CHARS = 256
+MAX_FIELDS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class MediaRef:
+    """Where the bytes of one media file lie, relative to the catalogue's folder.
+
+    Attributes:
+      path: the file, or the tar shard that holds it.
+      member: its name inside the shard; empty for a plain file.
+      sha256: what its bytes hashed to when the catalogue was written; empty if unknown.
+    """
+
+    path: str
+    member: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}!{self.member}" if self.member else self.path
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """One product entry. None means absent; an empty string or tuple means there, with nothing in it.
+
+    Attributes:
+      id: unique in the catalogue.
+      split: train, val, gallery or query.
+      source: which shop or collection it came from; retrieval is scored within a source.
+      instance_id: the product it shows; empty if unknown.
+      category: path of labels, coarse to fine; empty if unknown.
+      title, description: text.
+      attributes: (name, value) pairs in the seller's order; names may repeat or be empty.
+      images, videos, audios: media, main one first.
+    """
+
+    id: str
+    split: str
+    source: str = ""
+    instance_id: str = ""
+    category: tuple[str, ...] = ()
+    title: str | None = None
+    description: str | None = None
+    attributes: tuple[tuple[str, str], ...] | None = None
+    images: tuple[MediaRef, ...] = ()
+    videos: tuple[MediaRef, ...] = ()
+    audios: tuple[MediaRef, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejection:
+    """Something that could not be used, and why.
+
+    Attributes:
+      id: the listing, as far as it is known.
+      reason: one word of a fixed vocabulary, to count by.
+      detail: what a person needs to find and mend it.
+      line: row number in the listing file, from 1; 0 if it is not the row that is at fault.
+      modality: the modality that was lost; empty if the whole listing was.
+      file: the media file at fault.
+    """
+
+    id: str
+    reason: str
+    detail: str
+    line: int = 0
+    modality: str = ""
+    file: str = ""
+
+
+class RowError(ValueError):
+    """A row that is no listing: a reason to count by and a detail to mend it by."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def find(path: str | pathlib.Path) -> pathlib.Path:
+    """The listing file of a catalogue given as a folder or as the file itself.
+
+    Raises:
+      DataError: there is no such path, no listing file in it, or more than one.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise DataError(f"no catalogue at {path}: set config.data.catalogue to a folder or a listing file")
+    named = [path / name for name in LISTING_FILES if (path / name).is_file()]
+    found = named or sorted(path.glob("*.jsonl")) + sorted(path.glob("*.parquet"))
+    if len(found) != 1:
+        what = "no listing file" if not found else "several listing files: " + ", ".join(f.name for f in found)
+        raise DataError(f"{path} holds {what}; name one of {', '.join(LISTING_FILES)}, or give the file's own path")
+    return found[0]
+
+
+def read(path: str | pathlib.Path) -> Iterator[Listing | Rejection]:
+    """Every row of a listing file, in order, as a listing or as a rejection.
+
+    Duplicate ids keep their first row. Rows out = rows in.
+    """
+    path, seen = pathlib.Path(path), set()
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+    for line, row in rows:
+        known_id = ""
+        try:
+            if isinstance(row, RowError):
+                raise row
+            raw_id = row.get("id")
+            known_id = raw_id[:MAX_ID_CHARS] if isinstance(raw_id, str) else ""
+            listing = parse(row)
+            if listing.id in seen:
+                raise RowError("duplicate_id", f"id {listing.id!r} stands on an earlier line")
+        except RowError as error:
+            yield Rejection(known_id, error.reason, error.detail, line=line)
+            continue
+        seen.add(listing.id)
+        yield listing
+
+
+def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, _parse_json(line)
+
+
+def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    import pyarrow.parquet
+
+    file, number = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True), 0
+    for batch in file.iter_batches(batch_size=1024):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+def _parse_json(line: bytes) -> dict[str, Any] | RowError:
+    """One line of JSONL, strictly: UTF-8, no NaN, no key twice, no bottomless nesting."""
+    if len(line) > MAX_ROW_BYTES:
+        return RowError("row_too_long", f"{len(line)} bytes; the limit is {MAX_ROW_BYTES}")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(keys := dict(pairs)) != len(pairs):
+            raise RowError("duplicate_key", f"a key stands twice among {[key for key, _ in pairs][:20]}")
+        return keys
+
+    def constant(name: str) -> Any:
+        raise RowError("invalid_json", f"{name} is not JSON")
+
+    try:
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+    except RowError as error:
+        return error
+    except UnicodeDecodeError as error:
+        return RowError("invalid_utf8", f"byte {error.start} of the line: {error.reason}")
+    except RecursionError:
+        return RowError("invalid_json", "nested too deeply")
+    except ValueError as error:
+        return RowError("invalid_json", str(error))
+    return (
+        row
+        if isinstance(row, dict)
+        else RowError("not_an_object", f"a row must be an object, not {type(row).__name__}")
+    )
+
+
+def parse(row: dict[str, Any]) -> Listing:
+    """A row as a `Listing`. Keys it does not know are left alone.
+
+    Raises:
+      RowError: a field has the wrong type or an impossible value.
+    """
+    identity = row.get("id")
+    if not isinstance(identity, str) or not identity:
+        raise RowError("missing_id", "every listing needs an id, a non-empty string")
+    if len(identity) > MAX_ID_CHARS or not identity.isprintable():
+        raise RowError("invalid_id", f"an id has at most {MAX_ID_CHARS} printable characters")
+    source, instance = _text(row, "source") or "", _text(row, "instance_id") or ""
+    split = _text(row, "split") or derived_split(identity, instance)
+    if split not in SPLITS:
+        raise RowError("invalid_split", f"split {split!r} is not one of {', '.join(SPLITS)}")
+    return Listing(
+        id=identity,
+        split=split,
+        source=source,
+        instance_id=instance,
+        category=_category(row.get("category")),
+        title=_text(row, "title"),
+        description=_text(row, "description"),
+        attributes=_attributes(row.get("attributes")),
+        images=_media(row, "images"),
+        videos=_media(row, "videos"),
+        audios=_media(row, "audios"),
+    )
+
+
+def derived_split(identity: str, instance: str) -> str:
+    """The split of a listing that names none, from its ids alone: whole products go to train, val, or evaluation.
+
+    Of 100 products about 80 train, 5 validate and 15 evaluate; of the listings that evaluate, a third are queries.
+    """
+    share = int(hashlib.sha256((instance or identity).encode()).hexdigest()[:8], 16) / 2**32
+    if share < 0.85:
+        return "train" if share < 0.8 else "val"
+    return "query" if int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16) % 3 == 0 else "gallery"
+
+
+def _text(row: dict[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, str):
+        raise RowError("invalid_field", f"{key} must be a string or null, not {type(value).__name__}")
+    if value is not None and len(value) > MAX_TEXT_CHARS:
+        raise RowError("text_too_long", f"{key} has {len(value)} characters; the limit is {MAX_TEXT_CHARS}")
+    return value
+
+
+def _category(value: Any) -> tuple[str, ...]:
+    path = [value] if isinstance(value, str) else value or []
+    if not isinstance(path, list) or not all(isinstance(part, str) for part in path):
+        raise RowError("invalid_field", "category must be a string, a list of strings (coarse to fine), or null")
+    return tuple(path)
+
+
+def _attributes(value: Any) -> tuple[tuple[str, str], ...] | None:
+    if value is None:
+        return None
+    pairs = list(value.items()) if isinstance(value, dict) else value
+    scalars = (str, int, float)
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(part, scalars) for part in pair)
+        for pair in pairs
+    ):
+        raise RowError("invalid_field", "attributes must be a list of [name, value] pairs, an object, or null")
+    if len(pairs) > MAX_FIELDS:
+        raise RowError("too_many_fields", f"{len(pairs)} attributes; the limit is {MAX_FIELDS}")
+    return tuple((str(name), str(text)) for name, text in pairs)
+
+
+def _media(row: dict[str, Any], key: str) -> tuple[MediaRef, ...]:
+    value = row.get(key)
+    refs = [value] if isinstance(value, (str, dict)) else value or []
+    if not isinstance(refs, list):
+        raise RowError("invalid_field", f"{key} must be a list of files")
+    return tuple(_media_ref(ref, key) for ref in refs)
+
+
+def _media_ref(ref: Any, key: str) -> MediaRef:
+    if isinstance(ref, str):
+        ref = {"path": ref}
+    if not isinstance(ref, dict):
+        raise RowError("invalid_field", f"an entry of {key} must be a path, or an object with path or shard and member")
+    path, member = ref.get("path") or ref.get("shard"), ref.get("member") or ""
+    digest = ref.get("sha256") or ""
+    if not isinstance(path, str) or not path or not isinstance(member, str) or not isinstance(digest, str):
+        raise RowError("invalid_field", f"an entry of {key} needs path, or shard and member, as strings")
+    if "shard" in ref and not member:
+        raise RowError("invalid_field", f"an entry of {key} names a shard but no member")
+    return MediaRef(path, member, digest.lower())
+
+
+def digest(path: pathlib.Path) -> str:
+    """SHA-256 over the listing file and the names and sizes of the tar shards beside it."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+    for shard in sorted(path.parent.glob("*.tar")):
+        total.update(f"{shard.name}:{shard.stat().st_size}\n".encode())
+    return total.hexdigest()
