@@ -12,82 +12,8 @@ import ml_collections
 
 from m5jax import settings
 from m5jax.errors import ConfigError
+from m5jax.inputs import Inputs
 from m5jax.settings import section, setting
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageInput:
-    """The main picture."""
-
-    source: str = setting("raw", "pictures, or vectors extracted beforehand", choices=("raw", "features"))
-    size: int = setting(64, "side of the square the model sees, pixels", low=8, high=1024)
-    patch: int = setting(8, "side of a patch, pixels; divides size", low=1)
-    crop: float = setting(0.6, "smallest share of the area a training crop keeps; 1 = no crop", low=0.1, high=1.0)
-    flip: bool = setting(True, "mirror half of the training pictures")
-    feature_rows: int = setting(36, "vectors per picture, with source=features", low=1)
-    feature_dim: int = setting(2048, "numbers per vector, with source=features", low=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class TextInput:
-    """Title and description."""
-
-    length: int = setting(32, "tokens of title and description, special tokens included", low=4, high=4096)
-
-
-@dataclasses.dataclass(frozen=True)
-class TableInput:
-    """The attribute table."""
-
-    length: int = setting(48, "tokens of names and values, special tokens included", low=4, high=4096)
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoInput:
-    """The clip."""
-
-    source: str = setting("raw", "clips, or vectors extracted beforehand", choices=("raw", "features"))
-    frames: int = setting(8, "frames taken evenly over the clip", low=1, high=512)
-    size: int = setting(32, "side of a frame, pixels", low=8, high=1024)
-    tubelet: int = setting(2, "frames in one token; divides frames", low=1)
-    patch: int = setting(16, "side of a tubelet, pixels; divides size", low=1)
-    feature_rows: int = setting(12, "vectors per clip, with source=features", low=1)
-    feature_dim: int = setting(1024, "numbers per vector, with source=features", low=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class AudioInput:
-    """The sound, as log-mel frames."""
-
-    source: str = setting("raw", "sounds, or vectors extracted beforehand", choices=("raw", "features"))
-    sample_rate: int = setting(16000, "samples per second after resampling", low=8000, high=48000)
-    window: int = setting(400, "samples in one analysis window", low=64)
-    hop: int = setting(160, "samples between windows", low=32)
-    mels: int = setting(64, "mel bands", low=8, high=256)
-    frames: int = setting(96, "log-mel frames kept from the start of the sound", low=1)
-    block: int = setting(8, "frames in one token; divides frames", low=1)
-    feature_rows: int = setting(80, "vectors per sound, with source=features", low=1)
-    feature_dim: int = setting(751, "numbers per vector, with source=features", low=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """What the model sees of a listing; the part that changes stored records is in the preprocessing digest."""
-
-    modalities: tuple[str, ...] = setting(
-        ("image", "text", "table", "video", "audio"),
-        "modalities in use",
-        choices=("image", "text", "table", "video", "audio"),
-    )
-    image: ImageInput = section(ImageInput)
-    text: TextInput = section(TextInput)
-    table: TableInput = section(TableInput)
-    video: VideoInput = section(VideoInput)
-    audio: AudioInput = section(AudioInput)
-    mask_rate: float = setting(0.15, "share of tokens the masked objectives select", low=0.0, high=0.9)
-    drop_modality: float = setting(
-        0.0, "chance that training hides a present modality (one always stays)", low=0.0, high=0.9
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +73,6 @@ class Model:
         choices=("none", "dots", "full"),
     )
     scan: bool = setting(True, "run the blocks of a tower in one scanned loop; off only to debug")
-    attention: str = setting("xla", "attention implementation", choices=("xla", "cudnn"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,19 +201,18 @@ class Config:
     logging: Logging = section(Logging)
 
 
-def default() -> ml_collections.ConfigDict:
-    """A mutable copy of the defaults, for config files to change."""
+def default() -> Any:
+    """A mutable copy of the defaults (a locked ConfigDict), for config files to change."""
     return ml_collections.ConfigDict(settings.to_dict(Config())).lock()
 
 
-def freeze(values: ml_collections.ConfigDict | dict[str, Any]) -> Config:
-    """Turns settings into a checked `Config`.
+def freeze(values: dict[str, Any]) -> Config:
+    """Turns nested plain values into a checked `Config`.
 
     Raises:
       ConfigError: naming the field, the value and what is allowed.
     """
-    plain = values.to_dict() if isinstance(values, ml_collections.ConfigDict) else values
-    config = settings.build(Config, plain, "config")
+    config = settings.build(Config, values, "config")
     _check_together(config)
     return config
 

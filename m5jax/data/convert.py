@@ -1,0 +1,136 @@
+"""One listing to one record: the pure function that every runner of the preparation calls."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from m5jax import modalities
+from m5jax.data import audio, files, media
+from m5jax.data.catalogue import Listing, MediaRef, Rejection
+from m5jax.data.records import Record
+from m5jax.inputs import Inputs
+from m5jax.modalities import State
+
+MAX_BYTES = {"image": 20 << 20, "video": 200 << 20, "audio": 200 << 20}
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What became of a listing.
+
+    Attributes:
+      record: None if nothing of the listing is present.
+      rejections: what was lost on the way: a media file, or the listing itself.
+    """
+
+    record: Record | None
+    rejections: tuple[Rejection, ...]
+
+
+def convert(
+    listing: Listing, root: pathlib.Path, inputs: Inputs, broken: Mapping[str, media.MediaError] | None = None
+) -> Conversion:
+    """The record of a listing.
+
+    Args:
+      listing: a row of the catalogue.
+      root: the catalogue's folder, which no path may leave.
+      inputs: which modalities to keep, and how.
+      broken: media known to end their decoder, and how they did; they are not touched again.
+    """
+    states, payloads, rejections = dict.fromkeys(modalities.NAMES, State.ABSENT), {}, []
+    for name in inputs.modalities:
+        if modalities.TABLE[name].kind == "tokens":
+            states[name], kept = _text(listing) if name == "text" else _table(listing)
+            payloads |= kept
+            continue
+        refs: tuple[MediaRef, ...] = getattr(listing, modalities.TABLE[name].field)
+        if not refs:
+            continue
+        try:
+            if broken and name in broken:
+                raise broken[name]
+            payloads[name] = decode(name, refs[0], root, inputs)
+            states[name] = State.PRESENT
+        except media.MediaError as error:
+            states[name] = State.EMPTY if error.reason == "empty" else State.CORRUPT
+            rejections.append(Rejection(listing.id, error.reason, error.detail, modality=name, file=str(refs[0])))
+    if State.PRESENT not in states.values():
+        found = ", ".join(f"{name} {state.name.lower()}" for name, state in states.items() if state)
+        rejections.append(Rejection(listing.id, "nothing_present", found or "no modality in use"))
+        return Conversion(None, tuple(rejections))
+    record = Record(
+        id=listing.id,
+        source=listing.source,
+        instance_id=listing.instance_id,
+        category=listing.category,
+        states=tuple(states.values()),
+        **payloads,
+    )
+    return Conversion(record, tuple(rejections))
+
+
+def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> Any:
+    """One media file as a record keeps it: our own JPEG, log-mel frames, or features.
+
+    Raises:
+      media.MediaError: with the reason it cannot be used.
+    """
+    data, chosen = files.read(root, ref, MAX_BYTES[name]), getattr(inputs, name)
+    if chosen.source == "features":
+        return media.decode_features(data, chosen.feature_dim, chosen.feature_rows)
+    if name == "image":
+        return media.encode_jpeg(media.decode_image(data, chosen.stored_size))
+    if name == "video":
+        frames = media.decode_video(data, chosen.frames, chosen.size)
+        return media.encode_jpeg(frames.reshape(-1, chosen.size, 3))
+    seconds = (chosen.window + (chosen.frames - 1) * chosen.hop) / chosen.sample_rate
+    samples = media.decode_audio(data, chosen.sample_rate, seconds)
+    return audio.log_mel(samples, chosen.sample_rate, chosen.window, chosen.hop, chosen.mels)
+
+
+def _text(listing: Listing) -> tuple[State, dict[str, Any]]:
+    parts = {"title": listing.title, "description": listing.description}
+    if all(part is None for part in parts.values()):
+        return State.ABSENT, {}
+    parts = {key: (part or "").strip() for key, part in parts.items()}
+    return (State.PRESENT if any(parts.values()) else State.EMPTY), parts
+
+
+def _table(listing: Listing) -> tuple[State, dict[str, Any]]:
+    if listing.attributes is None:
+        return State.ABSENT, {}
+    fields = tuple((name.strip(), value.strip()) for name, value in listing.attributes)
+    fields = tuple(field for field in fields if any(field))
+    return (State.PRESENT if fields else State.EMPTY), {"fields": fields}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One call of `convert`, or of one decoder alone, as it travels to a decoding process."""
+
+    listing: Listing
+    root: pathlib.Path
+    inputs: Inputs
+    only: str = ""
+    broken: Mapping[str, media.MediaError] = dataclasses.field(default_factory=dict)
+
+    @property
+    def media(self) -> list[str]:
+        """The media that this listing names and this run decodes."""
+        rows = (modalities.TABLE[name] for name in self.inputs.modalities)
+        return [row.name for row in rows if row.kind == "grid" and getattr(self.listing, row.field)]
+
+
+def run_task(task: Task) -> Conversion:
+    """Converts the listing of a task."""
+    return convert(task.listing, task.root, task.inputs, task.broken)
+
+
+def probe(task: Task) -> None:
+    """Decodes the one file a task is about and keeps nothing: does the decoder live through it?"""
+    refs: tuple[MediaRef, ...] = getattr(task.listing, modalities.TABLE[task.only].field)
+    with contextlib.suppress(media.MediaError):  # a decoder that says no has lived
+        decode(task.only, refs[0], task.root, task.inputs)

@@ -1,0 +1,195 @@
+"""Reads the bytes of one media file: a plain file, or a member of an uncompressed tar shard.
+
+Paths come from catalogues, which anyone may have written: nothing outside the catalogue's folder is opened, and
+nothing but regular files. A shard is read through an index of its headers; it is never extracted.
+"""
+
+import functools
+import hashlib
+import io
+import os
+import pathlib
+
+from m5jax.data.catalogue import MediaRef
+
+REASONS = {
+    # of the path and the file
+    "missing_file": "there is no such file, or no such member of the shard",
+    "outside_root": "the path leaves the catalogue's folder",
+    "bad_path": "no file can have this path",
+    "not_a_file": "a folder, device, pipe or socket",
+    "unreadable": "the operating system refuses to read it",
+    "changed": "the bytes are not those whose SHA-256 the catalogue names",
+    # of its content
+    "empty": "there, with nothing in it",
+    "truncated": "a part of it is missing",
+    "undecodable": "the decoder cannot make sense of it",
+    "format_not_allowed": "not of a format that is taken, by its content; the name does not count",
+    "too_large": "more bytes, pixels, frames or memory than the limit",
+    "too_short": "a sound too short to hear anything in",
+    "no_video": "no film in it",
+    "no_audio": "no sound in it",
+    "non_finite": "NaN, infinity, or beyond the range of float16",
+    "wrong_shape": "features with another number of axes or columns than the run asks for",
+    "decoder_missing": "an optional library is not installed",
+}
+"""Why a media file cannot be used: everything a `MediaError` of this package may give as its reason."""
+
+TAR_BLOCK = 512
+MAX_TAR_NAME = 1 << 16
+MAX_TAR_SIZE = 1 << 62
+
+
+class MediaError(Exception):
+    """A media file that cannot be used. It travels between processes.
+
+    Attributes:
+      reason: one of `REASONS`, to count by.
+      detail: what a person needs to mend the file.
+    """
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+def read(root: pathlib.Path, ref: MediaRef, max_bytes: int) -> bytes:
+    """The bytes of one media file.
+
+    Args:
+      root: the catalogue's folder.
+      ref: the file, relative to `root`; with a member, the tar shard that holds it.
+      max_bytes: refuse larger files before reading them.
+
+    Raises:
+      MediaError: it is not there, not allowed, empty, too large, or not what the catalogue promised.
+    """
+    path = _inside(root, ref.path)
+    try:
+        with path.open("rb") as file:
+            offset, size = _find_member(file, ref) if ref.member else (0, os.fstat(file.fileno()).st_size)
+            if size > max_bytes:
+                raise MediaError("too_large", f"{ref} has {size} bytes; the limit is {max_bytes}")
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
+        raise MediaError("unreadable", f"{ref}: {error.strerror}") from error
+    if len(data) < size:
+        raise MediaError("truncated", f"{ref} ends after {len(data)} of {size} bytes")
+    if not data:
+        raise MediaError("empty", f"{ref} has no bytes")
+    if ref.sha256 and (found := hashlib.sha256(data).hexdigest()) != ref.sha256:
+        raise MediaError("changed", f"{ref} has SHA-256 {found}, the catalogue says {ref.sha256}")
+    return data
+
+
+def _inside(root: pathlib.Path, name: str) -> pathlib.Path:
+    """The regular file `name` under `root`, free of links."""
+    relative, shown = pathlib.PurePosixPath(name), repr(name[:256])
+    if relative.is_absolute() or ".." in relative.parts:
+        raise MediaError("outside_root", f"{shown} must be relative to the catalogue's folder, without '..'")
+    try:
+        path = (root / relative).resolve(strict=True)
+        if not path.is_relative_to(root.resolve()):
+            raise MediaError("outside_root", f"{shown} is a link that leaves the catalogue's folder")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaError("missing_file", f"{shown} is not in {root}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, no Unicode, a loop of links
+        raise MediaError("bad_path", f"{shown} cannot be a file") from error
+    if not path.is_file():
+        raise MediaError("not_a_file", f"{shown} is not a regular file")
+    return path
+
+
+def _find_member(shard: io.BufferedReader, ref: MediaRef) -> tuple[int, int]:
+    """Offset and size, in bytes, of a shard's member."""
+    status = os.fstat(shard.fileno())
+    members, damage = _index(shard.name, status.st_size, status.st_mtime_ns)
+    try:
+        return members[_plain(ref.member)]
+    except KeyError:
+        raise MediaError("missing_file", f"{ref.path} has no member {ref.member[:256]!r}{damage}") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _index(path: str, size: int, modified: int) -> tuple[dict[str, tuple[int, int]], str]:
+    """Every regular member of a tar archive, and what to tell if its headers end in nonsense.
+
+    Walks the headers only, forward by at least one block each: the standard library's tarfile would also follow
+    negative sizes in circles and run regular expressions over header text. Size and time of change are there to
+    make the cache forget a shard that was replaced.
+
+    Returns:
+      name -> (offset, size) in bytes; the last member of a name wins. And a text, empty if all is well.
+    """
+    members, name, position = {}, "", 0
+    with open(path, "rb") as file:
+        while (header := os.pread(file.fileno(), TAR_BLOCK, position)).strip(b"\0"):  # zeros end an archive
+            try:
+                kind, header_name, content_size = _parse_tar_header(header)
+                content, position = position + TAR_BLOCK, position + TAR_BLOCK
+                if kind in (b"L", b"x"):  # the name of the next member: GNU's way, POSIX's way
+                    text = os.pread(file.fileno(), min(content_size, MAX_TAR_NAME), content)
+                    name = _plain(_decode(text) if kind == b"L" else _pax_path(text)) or name
+                elif kind in (b"0", b"\0"):
+                    members[name or header_name] = (content, content_size)
+                if kind not in (b"L", b"x", b"K", b"g"):  # anything but a note on the next member
+                    name = ""
+            except ValueError:
+                return members, f": byte {position} of it is not the header of an uncompressed tar archive"
+            position += -(-content_size // TAR_BLOCK) * TAR_BLOCK
+    return members, ""
+
+
+def _parse_tar_header(header: bytes) -> tuple[bytes, str, int]:
+    """Kind, name and size of a tar member (POSIX.1-2001 ustar, and GNU's numbers beyond 8 GB).
+
+    Raises:
+      ValueError: these bytes are not a header.
+    """
+    if len(header) < TAR_BLOCK or sum(header) - sum(header[148:156]) + 8 * ord(" ") != _tar_number(header[148:156]):
+        raise ValueError("the checksum differs")
+    name, prefix, size = _decode(header[:100]), "", _tar_number(header[124:136])
+    if header[257:263] == b"ustar\0":
+        prefix = _decode(header[345:500])
+    return header[156:157], _plain(f"{prefix}/{name}" if prefix else name), size
+
+
+def _tar_number(field: bytes) -> int:
+    """A number of a tar header: octal digits, or 0x80 and the number itself."""
+    octal = field.split(b"\0")[0].strip() or b"0"
+    number = int.from_bytes(field[1:], "big") if field[0] == 0x80 else int(octal, 8)
+    if not 0 <= number < MAX_TAR_SIZE:
+        raise ValueError("negative, or beyond any file")
+    return number
+
+
+def _pax_path(records: bytes) -> str:
+    """The path among "length key=value" records, or nothing.
+
+    Raises:
+      ValueError: these bytes are not such records.
+    """
+    position = 0
+    while position < len(records):
+        space = records.index(b" ", position)
+        end = position + int(records[position:space])
+        if end <= space:
+            raise ValueError("a record shorter than its own length")
+        key, _, value = records[space + 1 : end - 1].partition(b"=")
+        if key == b"path":
+            return _decode(value)
+        position = end
+    return ""
+
+
+def _decode(name: bytes) -> str:
+    return name.split(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _plain(name: str) -> str:
+    """Archivers write `./a.jpg` or `a.jpg` for the same file."""
+    return name.removeprefix("./")

@@ -1,0 +1,91 @@
+"""Processes that may crash or hang without taking more than one item along."""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+import pebble
+
+CHUNK = 16  # items that travel to a process together
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """What became of an item that yielded no result."""
+
+    reason: str  # "decoder_crashed" or "decoder_timeout"
+    detail: str
+
+
+class KillablePool:
+    """A context that runs functions over many items in fresh interpreters (spawn, never a fork of threads).
+
+    Args:
+      workers: processes; 0 = one a core.
+      seconds: limit of one item, and of one chunk of items before it is taken apart.
+      initializer, initargs: called once in each process.
+    """
+
+    def __init__(self, workers: int, seconds: float, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()):
+        self._workers, self._seconds = workers or os.cpu_count() or 1, seconds
+        # One BLAS thread each: a thread's stack counts against the process's memory limit.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        self._pool = pebble.ProcessPool(
+            max_workers=self._workers,
+            initializer=initializer,
+            initargs=initargs,
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    def __enter__(self) -> "KillablePool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._pool.stop()
+        self._pool.join()
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Yields `function(item)`, or a `Failure`, for every item, in order.
+
+        Items travel in chunks; a chunk that crashes or takes too long is run again one item at a time, so
+        that only the item at fault is lost. Exceptions that `function` raises are the caller's.
+
+        Args:
+          function: importable by name.
+          items: picklable.
+        """
+        source = iter(items)
+        waiting: deque[tuple[list[Any], Any]] = deque()
+        while chunk := list(itertools.islice(source, CHUNK)):
+            waiting.append((chunk, self._schedule(function, chunk)))
+            if len(waiting) >= 3 * self._workers:
+                yield from self._results(function, *waiting.popleft())
+        while waiting:
+            yield from self._results(function, *waiting.popleft())
+
+    def _schedule(self, function: Callable[[Any], Any], chunk: list[Any]) -> Any:
+        return self._pool.schedule(_run_chunk, args=(function, chunk), timeout=self._seconds)
+
+    def _results(self, function: Callable[[Any], Any], chunk: list[Any], future: Any) -> Iterator[Any]:
+        try:
+            yield from future.result()
+            return
+        except (concurrent.futures.TimeoutError, pebble.ProcessExpired):
+            pass
+        for item in chunk:
+            try:
+                yield from self._schedule(function, [item]).result()
+            except concurrent.futures.TimeoutError:
+                yield Failure("decoder_timeout", f"not done within {self._seconds:g} s")
+            except pebble.ProcessExpired as error:
+                yield Failure("decoder_crashed", f"the decoding process ended with exit code {error.exitcode}")
+
+
+def _run_chunk(function: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:
+    return [function(item) for item in chunk]

@@ -1,0 +1,130 @@
+"""A prepared folder: what training, evaluation and export need to know of a catalogue.
+
+It holds the record shards, one Parquet index per split, the tokenizer, `rejections.jsonl` and
+`manifest.json`, which is written last and makes the folder complete.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m5jax import modalities
+from m5jax.data.records import Record, Records
+from m5jax.errors import DataError
+from m5jax.inputs import Inputs
+
+MANIFEST, TOKENIZER, REJECTIONS = "manifest.json", "tokenizer.model", "rejections.jsonl"
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What evaluation and reports need of a split without reading its records; row i is record i.
+
+    Attributes:
+      ids, sources, instance_ids, categories, titles: strings, one a listing ("" unknown); a category is its
+        whole path, joined by " > ".
+      states: uint8 [N, 5], State of each modality of `modalities.NAMES`.
+    """
+
+    ids: np.ndarray
+    sources: np.ndarray
+    instance_ids: np.ndarray
+    categories: np.ndarray
+    titles: np.ndarray
+    states: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def index_row(record: Record) -> dict[str, Any]:
+    """The part of a record that its split's index keeps."""
+    return {
+        "id": record.id,
+        "source": record.source,
+        "instance_id": record.instance_id,
+        "category": " > ".join(record.category),
+        "title": record.title,
+        "states": [int(state) for state in record.states],
+    }
+
+
+def write_index(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    """Writes index rows as Parquet with page checksums."""
+    text = pa.string()
+    schema = pa.schema(
+        [(name, text) for name in ("id", "source", "instance_id", "category", "title")]
+        + [("states", pa.list_(pa.uint8()))]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, write_page_checksum=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A complete prepared folder."""
+
+    folder: pathlib.Path
+    manifest: dict[str, Any]
+    inputs: Inputs
+
+    @classmethod
+    def open(cls, folder: pathlib.Path, inputs: Inputs) -> "Prepared":
+        """Opens a folder that preparation has finished.
+
+        Raises:
+          DataError: there is no manifest, or another format wrote it.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise DataError(f"{folder} holds no {MANIFEST}: it is not a finished prepared folder")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest.get("format") != FORMAT_VERSION:
+            raise DataError(f"{path} has format {manifest.get('format')}, not {FORMAT_VERSION}: prepare again")
+        return cls(folder, manifest, inputs)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Listings per split; splits without any are left out."""
+        return {split: sum(lengths) for split, lengths in self.manifest["shard_lengths"].items()}
+
+    @property
+    def tokenizer_path(self) -> pathlib.Path:
+        """The sentencepiece model trained on this catalogue."""
+        return self.folder / TOKENIZER
+
+    def records(self, split: str) -> Records:
+        """The records of a split.
+
+        Raises:
+          DataError: the split has none.
+        """
+        self._need(split)
+        return Records(self.folder, split, len(self.manifest["shard_lengths"][split]), self.inputs)
+
+    def index(self, split: str) -> Index:
+        """The index of a split.
+
+        Raises:
+          DataError: the split has none.
+        """
+        self._need(split)
+        table = pq.read_table(self.folder / f"index-{split}.parquet", page_checksum_verification=True)
+        text = {name: np.asarray(table[name].to_pylist(), object) for name in table.column_names if name != "states"}
+        return Index(
+            ids=text["id"],
+            sources=text["source"],
+            instance_ids=text["instance_id"],
+            categories=text["category"],
+            titles=text["title"],
+            states=np.asarray(table["states"].to_pylist(), np.uint8).reshape(len(table), len(modalities.NAMES)),
+        )
+
+    def _need(self, split: str) -> None:
+        if split not in self.splits:
+            raise DataError(f"the catalogue has no listing in split {split!r}; it has {', '.join(self.splits)}")

@@ -1,0 +1,138 @@
+"""Classifiers on frozen embeddings: how easily a label is read off them.
+
+Sees arrays of embeddings and labels only. Labels are integers from 0 up; -1 = unknown. A test listing without an
+embedding counts as wrong, so that models of different modalities are scored on the same listings.
+"""
+
+import warnings
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.preprocessing import StandardScaler
+
+from m5jax.evals import retrieval
+
+TEMPERATURE = 0.07
+PROBE_C = 0.1  # inverse strength of the L2 penalty
+PROBE_ITERATIONS = 100
+PROBE_ROWS = 50_000  # training listings of the probe; drawn where there are more
+NO_ANSWER = -1
+
+
+def nearest_neighbours(
+    train: Float[np.ndarray, "n d"],
+    train_labels: Int[np.ndarray, "n"],
+    test: Float[np.ndarray, "m d"],
+    test_labels: Int[np.ndarray, "m"],
+    k: int,
+    *,
+    train_valid: Bool[np.ndarray, "n"],
+    test_valid: Bool[np.ndarray, "m"],
+) -> dict[str, float]:
+    """Scores the vote of the k nearest training listings, each of weight exp(cosine / 0.07).
+
+    After Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.4 (also
+    the classifier of DINO). Of labels with equal votes the one seen nearest wins.
+
+    Args:
+      train, test: embeddings; need not have unit length.
+      train_labels: -1 = unknown; such a listing has no vote.
+      test_labels: -1 = unknown; such a listing is left out.
+      k: how many vote; fewer where there are fewer.
+      train_valid, test_valid: whether a listing has an embedding.
+
+    Returns:
+      ``accuracy``; ``train``, listings that may vote; ``test``, listings scored; ``coverage``, the share of those with
+      an embedding; ``unlabelled``, test listings left out. What cannot be computed is not there.
+
+    Raises:
+      ValueError: arrays do not fit together, or an embedding marked valid is not finite.
+    """
+    voters, labelled = train_valid & (train_labels >= 0), test_labels >= 0
+    scores = _counts(int(voters.sum()), labelled, test_valid)
+    if voters.any() and labelled.any():
+        rows, cosines = retrieval.top_k(
+            test[labelled],
+            train,
+            k,
+            query_valid=test_valid[labelled],
+            gallery_valid=voters,
+            exclude=np.full(labelled.sum(), -1),
+        )
+        scores["accuracy"] = float(np.mean(_vote(rows, cosines, train_labels) == test_labels[labelled]))
+    return scores
+
+
+def linear_probe(
+    train: Float[np.ndarray, "n d"],
+    train_labels: Int[np.ndarray, "n"],
+    test: Float[np.ndarray, "m d"],
+    test_labels: Int[np.ndarray, "m"],
+    *,
+    train_valid: Bool[np.ndarray, "n"],
+    test_valid: Bool[np.ndarray, "m"],
+    seed: int,
+) -> dict[str, float]:
+    """Scores multinomial logistic regression on standardised embeddings.
+
+    A class that training never showed counts as wrong.
+
+    Args:
+      train, test: embeddings.
+      train_labels, test_labels: -1 = unknown; such a listing is left out.
+      train_valid, test_valid: whether a listing has an embedding.
+      seed: of the draw of `PROBE_ROWS` training listings where there are more.
+
+    Returns:
+      ``accuracy``; ``macro_f1``, the mean over the classes of the test listings; ``converged``, 0 if training stopped
+      at `PROBE_ITERATIONS`; ``train``, listings trained on; ``test``, listings scored; ``coverage``, the share of those
+      with an embedding; ``unlabelled``, test listings left out. What cannot be computed is not there.
+
+    Raises:
+      ValueError: an embedding marked valid is not finite.
+    """
+    rows = np.flatnonzero(train_valid & (train_labels >= 0))
+    if len(rows) > PROBE_ROWS:
+        rows = np.random.default_rng(seed).choice(rows, PROBE_ROWS, replace=False)
+    labelled = test_labels >= 0
+    scores = _counts(len(rows), labelled, test_valid)
+    if len(np.unique(train_labels[rows])) < 2 or not labelled.any():
+        return scores
+
+    scaler = StandardScaler().fit(train[rows])
+    probe = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
+    with warnings.catch_warnings():
+        # A probe cut short is still a probe of the same definition; `converged` tells the reader.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(scaler.transform(train[rows]), train_labels[rows])
+    answers = np.full(len(test), NO_ANSWER)
+    asked = labelled & test_valid
+    if asked.any():
+        answers[asked] = probe.predict(scaler.transform(test[asked]))
+    truth, answers = test_labels[labelled], answers[labelled]
+    return scores | {
+        "accuracy": float(np.mean(answers == truth)),
+        "macro_f1": float(f1_score(truth, answers, labels=np.unique(truth), average="macro")),
+        "converged": float(probe.n_iter_.max() < PROBE_ITERATIONS),
+    }
+
+
+def _vote(
+    rows: Int[np.ndarray, "m k"], cosines: Float[np.ndarray, "m k"], labels: Int[np.ndarray, "n"]
+) -> Int[np.ndarray, "m"]:
+    """The label of most weight among the neighbours; `NO_ANSWER` where there is no neighbour."""
+    # A neighbour that is not there has cosine -inf, so no weight.
+    candidates, weights = labels[rows], np.exp(cosines / TEMPERATURE)
+    votes = np.zeros_like(weights)
+    for voter in range(rows.shape[1]):
+        votes += weights[:, voter, None] * (candidates == candidates[:, voter, None])
+    winners = np.take_along_axis(candidates, votes.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return np.where(rows[:, 0] >= 0, winners, NO_ANSWER)
+
+
+def _counts(train: int, labelled: Bool[np.ndarray, "m"], test_valid: Bool[np.ndarray, "m"]) -> dict[str, float]:
+    counts = {"train": train, "test": int(labelled.sum()), "unlabelled": int((~labelled).sum())}
+    return counts | ({"coverage": float(test_valid[labelled].mean())} if labelled.any() else {})

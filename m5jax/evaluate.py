@@ -1,0 +1,91 @@
+"""Scores of a model: a few while it trains, all of them and the report at the end or on a checkpoint."""
+
+import json
+from typing import Any
+
+from m5jax import distributed
+from m5jax.config import Config
+from m5jax.embed import Embedder, concatenate, subsets
+from m5jax.evals import report, suite
+from m5jax.models.interface import Params
+from m5jax.run import Run, open_run
+
+HEADLINES = ("retrieval/category/fused/p@1", "retrieval/category/fused/map@10", "retrieval/instance/fused/p@1")
+
+
+def evaluate(config: Config) -> None:
+    """Scores the newest good checkpoint of the run folder and writes the report.
+
+    Raises:
+      M5Error: see `errors`.
+    """
+    with open_run(config) as run:
+        step, params = run.trained_params()
+        run.say(f"evaluating step {step} of {run.folder.path}")
+        final(run, params, step)
+        run.say(f"done: {run.folder.report}, {run.folder.scores}")
+
+
+def during(run: Run, params: Params, step: int) -> None:
+    """Retrieval scores of the moment, added to `evaluations.jsonl`."""
+    embedded = _embed(run, params, ("query", "gallery"))
+    if not embedded or not distributed.is_lead():
+        return
+    scores = suite.retrieve(embedded["query"], embedded["gallery"], run.config).scores
+    _append(run, step, scores)
+    shown = ", ".join(f"{name} {scores[name]:.3f}" for name in HEADLINES if name in scores)
+    run.say(f"step {step}: {shown}")
+
+
+def final(run: Run, params: Params, step: int) -> None:
+    """All scores: `scores.json`, the table on the screen, and the report."""
+    embedded = _embed(run, params, ("train", "val", "gallery", "query"))
+    if not distributed.is_lead():
+        return
+    scores: suite.Scores = {}
+    results: dict[tuple[str, str], Any] = {}
+    if "query" in embedded and "gallery" in embedded:
+        retrieved = suite.retrieve(embedded["query"], embedded["gallery"], run.config)
+        scores, results = dict(retrieved.scores), retrieved.results
+    held_out = [embedded[name] for name in ("gallery", "query", "val") if name in embedded]
+    if "train" in embedded and held_out:
+        scores |= suite.classify(embedded["train"], _joined(held_out), run.config)
+    if run.config.evaluate.cluster and "gallery" in embedded:
+        scores |= suite.cluster(embedded["gallery"], run.config)
+    run.folder.scores.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    _append(run, step, scores)
+    print(table(scores, tuple(subsets(run.config))), flush=True)
+    report.write(run.folder, run.prepared, run.config, step, scores, results, embedded)
+
+
+def _embed(run: Run, params: Params, splits: tuple[str, ...]) -> dict[str, suite.Split]:
+    """Index and embeddings of those splits that the catalogue has."""
+    embedder = Embedder(run.model, run.config, run.prepared, run.mesh, subsets(run.config))
+    there = [split for split in splits if split in run.prepared.splits]
+    return {split: suite.Split(run.prepared.index(split), embedder.split(params, split)) for split in there}
+
+
+def _joined(splits: list[suite.Split]) -> suite.Split:
+    return suite.Split(suite.join([s.index for s in splits]), concatenate([s.embeddings for s in splits]))
+
+
+def _append(run: Run, step: int, scores: suite.Scores) -> None:
+    with run.folder.evaluations.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **scores}) + "\n")
+
+
+def table(scores: suite.Scores, columns: tuple[str, ...]) -> str:
+    """The scores as rows of metrics and columns of subsets."""
+    shown = ("p@1", "map@10", "map", "accuracy", "nmi", "purity")
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in scores.items():
+        task, _, rest = name.rpartition("/")
+        head, _, subset = task.rpartition("/")
+        if subset in columns and rest in shown:
+            rows.setdefault(f"{head}/*/{rest}", {})[subset] = value
+    width = max(map(len, rows), default=0)
+    lines = [" " * width + "".join(f"{column:>8}" for column in columns)]
+    for name, values in rows.items():
+        cells = (f"{values[column]:8.3f}" if column in values else f"{'-':>8}" for column in columns)
+        lines.append(f"{name:<{width}}" + "".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,181 @@
+"""Embeddings as numpy files: one split or all, shard by shard, resumable, with what made them written beside.
+
+``embeddings-NNNNN.npy`` [rows, D] and ``ids.txt`` have their rows in the same order; with
+`config.export.per_modality` also ``image-NNNNN.npy`` and so on. A listing with none of the modalities of a
+subset has a row of zeros. `manifest.json` is there only when everything is.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from m5jax import distributed
+from m5jax.config import Config
+from m5jax.data import catalogue
+from m5jax.embed import Embedder, concatenate
+from m5jax.errors import DataError
+from m5jax.models.interface import Params
+from m5jax.optim import path_of
+from m5jax.progress import progress
+from m5jax.run import Run, open_run
+
+MANIFEST, PARTIAL, IDS, FUSED = "manifest.json", "partial.json", "ids.txt", "embeddings"
+
+
+def export(config: Config) -> None:
+    """Exports embeddings of the newest good checkpoint of the run folder.
+
+    Raises:
+      ConfigError: the tokenizer or the preprocessing is not what the model was trained with.
+      M5Error: see `errors`.
+    """
+    with open_run(config) as run:
+        step, params = run.trained_params()
+        write(run, params, step)
+        run.say(f"done: {run.folder.embeddings}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """Rows `start` to `stop` of a split, which become the files numbered `number`."""
+
+    number: int
+    split: str
+    start: int
+    stop: int
+
+
+def write(run: Run, params: Params, step: int) -> None:
+    """Writes the embeddings of the configured split; what an interrupted export of the same wrote is kept.
+
+    At most one shard of rows is in memory.
+    """
+    chosen, folder = run.config.export, run.folder.embeddings
+    subset = chosen.subset or run.config.inputs.modalities
+    wanted = {FUSED: subset} | ({name: (name,) for name in subset} if chosen.per_modality else {})
+    facts = {
+        "step": step,
+        "split": chosen.split,
+        "dtype": chosen.dtype,
+        "subsets": {name: list(modalities) for name, modalities in wanted.items()},
+        "model": params_digest(params),
+        "tokenizer": run.facts["tokenizer"],
+        "preprocessing": run.facts["preprocessing"],
+        "records": run.facts["data"]["digest"],
+    }
+    shards = _plan(run)
+    written = _verified(folder, facts) if distributed.is_lead() else []
+    done = distributed.from_lead(len(written))
+    embedder = Embedder(run.model, run.config, run.prepared, run.mesh, wanted)
+    rows = sum(shard.stop - shard.start for shard in shards)
+    with progress("exporting", rows, quiet=not distributed.is_lead()) as advance:
+        advance(sum(shard.stop - shard.start for shard in shards[:done]))
+        for shard in shards[done:]:
+            arrays = _embed(embedder, params, shard, run.config)
+            if distributed.is_lead():
+                written.append(_save(folder, shard, arrays, chosen.dtype))
+                _write(folder / PARTIAL, {"facts": facts, "shards": written})
+            advance(shard.stop - shard.start)
+    if distributed.is_lead():
+        _finish(run, facts, shards, written)
+    distributed.barrier("export")
+
+
+def params_digest(params: Params) -> str:
+    """SHA-256 over path, shape, dtype and bytes of every parameter, in path order."""
+    total = hashlib.sha256()
+    for keys, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda pair: path_of(pair[0])):
+        array = distributed.to_host(leaf)
+        total.update(f"{path_of(keys)} {array.shape} {array.dtype}\n".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _plan(run: Run) -> list[_Shard]:
+    """Shards of whole batches, so that an export can go on at any of them; none crosses a split."""
+    chosen, splits = run.config.export, run.prepared.splits
+    if chosen.split != "all" and chosen.split not in splits:
+        raise DataError(f"config.export.split = {chosen.split!r}: the catalogue has {', '.join(splits)}, or use all")
+    batch = run.config.evaluate.batch_size
+    length = max(1, chosen.shard_listings // batch) * batch
+    shards: list[_Shard] = []
+    for split in (name for name in catalogue.SPLITS if name in splits and chosen.split in ("all", name)):
+        for start in range(0, splits[split], length):
+            shards.append(_Shard(len(shards), split, start, min(start + length, splits[split])))
+    return shards
+
+
+def _embed(embedder: Embedder, params: Params, shard: _Shard, config: Config) -> dict[str, np.ndarray]:
+    """The vectors of a shard's rows per subset, float32 [rows, D]."""
+    batch, parts = config.evaluate.batch_size, []
+    batches = embedder.batches(params, shard.split, start=shard.start // batch)
+    while sum(map(len, parts)) < shard.stop - shard.start:
+        parts.append(next(batches))
+    return concatenate(parts).vectors
+
+
+def _save(folder: pathlib.Path, shard: _Shard, arrays: dict[str, np.ndarray], dtype: str) -> dict[str, Any]:
+    """Writes a shard's files and returns what the manifest says of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, vectors in arrays.items():
+        path = folder / f"{name}-{shard.number:05d}.npy"
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, vectors.astype(dtype), allow_pickle=False)
+        temporary.rename(path)
+        files[path.name] = _sha256(path)
+    return {"split": shard.split, "rows": shard.stop - shard.start, "files": files}
+
+
+def _verified(folder: pathlib.Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The leading shards that an earlier export of the same facts wrote and that are still as it wrote them."""
+    for name in (PARTIAL, MANIFEST):
+        path = folder / name
+        if path.exists():
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            (folder / MANIFEST).unlink(missing_ok=True)  # until everything is there again
+            if noted["facts"] == json.loads(json.dumps(facts)):
+                break
+    else:
+        noted = {"shards": []}
+    good: list[dict[str, Any]] = []
+    for shard in noted["shards"] if noted.get("facts") == json.loads(json.dumps(facts)) else []:
+        if any(not (folder / name).exists() or _sha256(folder / name) != sha for name, sha in shard["files"].items()):
+            break
+        good.append(shard)
+    kept = {name for shard in good for name in shard["files"]}
+    for path in folder.glob("*.npy"):
+        if path.name not in kept:
+            path.unlink()
+    return good
+
+
+def _finish(run: Run, facts: dict[str, Any], shards: list[_Shard], written: list[dict[str, Any]]) -> None:
+    folder, ids = run.folder.embeddings, []
+    for split in dict.fromkeys(shard.split for shard in shards):
+        ids += list(run.prepared.index(split).ids)
+    rows = sum(shard["rows"] for shard in written)
+    if len(ids) != rows:
+        raise DataError(f"{rows} embeddings for {len(ids)} listings: delete {folder} and export again")
+    (folder / IDS).write_text("".join(f"{identity}\n" for identity in ids), encoding="utf-8")
+    first = np.load(folder / next(iter(written[0]["files"])), mmap_mode="r", allow_pickle=False)
+    manifest = {"rows": rows, "dim": int(first.shape[1]), "ids": IDS, "facts": facts, "shards": written}
+    _write(folder / MANIFEST, manifest)
+    (folder / PARTIAL).unlink(missing_ok=True)
+
+
+def _write(path: pathlib.Path, value: Any) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    temporary.rename(path)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

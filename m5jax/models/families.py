@@ -1,0 +1,13 @@
+"""Model families by name. A new method is one file here and one line below."""
+
+from m5jax.config import Config
+from m5jax.models import scale
+from m5jax.models.interface import Model
+from m5jax.token_spec import token_specs
+
+FAMILIES = {"scale": scale.build}
+
+
+def build(config: Config, vocabulary: int) -> Model:
+    """The configured model for a tokenizer of `vocabulary` ids."""
+    return FAMILIES[config.model.family](config, token_specs(config.inputs), vocabulary)

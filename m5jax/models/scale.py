@@ -1,0 +1,143 @@
+"""SCALE: five encoders, a joint transformer, self-harmonised contrastive and masked objectives.
+
+Dong et al., M5Product: Self-harmonized Contrastive Learning for E-commercial Multi-modal Pretraining, CVPR 2022.
+As in the paper the masked objectives read the joint transformer's output. Every step knows what is absent.
+"""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from m5jax import modalities
+from m5jax.config import Config
+from m5jax.models import flops
+from m5jax.models.encoders import Encoder, to_blocks
+from m5jax.models.fusion import Fusion
+from m5jax.models.heads import MaskedHead, Pooler
+from m5jax.models.interface import Batch, Embeddings, Losses, Model, Objectives, Params, functional
+from m5jax.objectives import numerics
+from m5jax.objectives.contrastive import contrastive
+from m5jax.objectives.harmony import harmony
+from m5jax.objectives.masked import masked_blocks, masked_tokens
+from m5jax.token_spec import TokenSpec
+
+FLAT_PIXELS, FLAT = 1e-2, 1e-6
+MAX_LOG_SCALE = math.log(100.0)  # as CLIP (Radford et al. 2021, section 2.5): sharper logits are unstable
+
+
+class Scale(nnx.Module):
+    """The network: per modality an encoder, a pooler and a masked head; one fusion."""
+
+    def __init__(self, config: Config, specs: dict[str, TokenSpec], vocabulary: int, rngs: nnx.Rngs):
+        dtype, model = jnp.dtype(config.precision), config.model
+        init = nnx.initializers.normal(0.02)
+        # One embedding of the vocabulary for title and table, tied to the heads that predict its pieces.
+        self.vocabulary = nnx.Embed(vocabulary, model.width, dtype=dtype, embedding_init=init, rngs=rngs)
+        self.encoders = nnx.Dict({name: Encoder(spec, model, dtype, rngs) for name, spec in specs.items()})
+        self.poolers = nnx.Dict({name: Pooler(model, dtype, rngs) for name in specs})
+        self.fusion = Fusion(tuple(specs), model, dtype, rngs)
+        self.heads = nnx.Dict({name: MaskedHead(spec, vocabulary, model, dtype, rngs) for name, spec in specs.items()})
+        # Trained as log(1/temperature): always positive, and a step of one size means the same everywhere.
+        self.log_scale = nnx.Param(jnp.full((), -jnp.log(config.objective.temperature)))
+
+    def encode(self, batch: Batch, key: Array | None) -> tuple[dict[str, Array], dict[str, Array]]:
+        """States [B, N, D] and masks [B, N] of every modality."""
+        keys = [None] * len(self.encoders) if key is None else jax.random.split(key, len(self.encoders))
+        encoded = {
+            name: encoder(batch[name], self.vocabulary, key)
+            for key, (name, encoder) in zip(keys, self.encoders.items(), strict=True)
+        }
+        return {name: states for name, (states, _) in encoded.items()}, {
+            name: mask for name, (_, mask) in encoded.items()
+        }
+
+
+def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model:
+    """SCALE for the given modalities and vocabulary size."""
+    init, bind = functional(lambda rngs: Scale(config, specs, vocabulary, rngs))
+    names, objective = tuple(specs), config.objective
+    tasks = {name: modalities.TABLE[name].objective for name in names}
+
+    def present(batch: Batch) -> Bool[Array, "b m"]:
+        return jnp.stack([batch[name]["mask"].any(-1) for name in names], -1)
+
+    def scales(weight: Array) -> tuple[Array, Array]:
+        """The harmony weights as they act on logits and on losses."""
+        weight = jax.lax.stop_gradient(weight) if objective.harmony_detach else weight
+        one = jnp.ones_like(weight)
+        return {
+            "off": (one, one),
+            "logits": (weight, one),
+            "loss": (one, weight),
+            "both": (weight, weight),
+        }[objective.harmony]
+
+    def losses(params: Params, batch: Batch, key: Array | None) -> Losses:
+        network: Scale = bind(params)
+        keys = (None, None) if key is None else jax.random.split(key)
+        states, masks = network.encode(batch, keys[0])
+        pooled = jnp.stack([network.poolers[name](states[name]) for name in names], 1)
+        fused = network.fusion(states, masks, keys[1])
+        first = jnp.stack([fused[name][:, 0] for name in names], 1).astype(jnp.float32)
+        weights = jnp.diagonal(harmony(first, present(batch)), axis1=1, axis2=2)
+        separable = {
+            tasks[name]: _masked(network, specs[name], batch[name], fused[name], *scales(weights[:, m]))
+            for m, name in enumerate(names)
+        }
+        return Losses(separable, {"pooled": pooled})
+
+    def couple(params: Params, coupled: dict[str, Array], batch: Batch) -> Objectives:
+        scale = bind(params).log_scale[...]
+        scale = jnp.minimum(scale if objective.learn_temperature else jax.lax.stop_gradient(scale), MAX_LOG_SCALE)
+        pooled, there = coupled["pooled"], present(batch)
+        pairs = contrastive(pooled, there, jnp.exp(-scale), *scales(harmony(pooled, there)))
+        shown = {f"contrastive/{names[i]}-{names[j]}": total for (i, j), total in pairs.items()}
+        return {"contrastive": numerics.add(*pairs.values())} | shown if pairs else {}
+
+    def embed(params: Params, batch: Batch, subsets: Mapping[str, tuple[str, ...]]) -> Embeddings:
+        network: Scale = bind(params)
+        states, masks = network.encode(batch, None)
+        embeddings = {}
+        for title, subset in subsets.items():
+            shown = {name: masks[name] & (name in subset) for name in names}
+            embeddings[title] = _product_vector(network.fusion(states, shown), shown)
+        return embeddings
+
+    def agreement(params: Params, batch: Batch) -> Float[Array, "b m m"]:
+        network: Scale = bind(params)
+        states, _ = network.encode(batch, None)
+        pooled = jnp.stack([network.poolers[name](states[name]) for name in names], 1)
+        return harmony(pooled, present(batch))
+
+    weights = {task: getattr(objective, task) for task in tasks.values()} | {"contrastive": objective.contrastive}
+    return Model(init, losses, couple, weights, embed, agreement, flops.scale(config.model, specs, vocabulary))
+
+
+def _product_vector(
+    fused: dict[str, Float[Array, "b n d"]], masks: dict[str, Bool[Array, "b n"]]
+) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
+    """The unit-length sum of the present modalities' first states (SCALE, spec section 5.2), and where there is one."""
+    there = jnp.stack([masks[name][:, 0] for name in fused], 1)
+    first = jnp.stack([fused[name][:, 0] for name in fused], 1).astype(jnp.float32)
+    return numerics.normalise(jnp.where(there[..., None], first, 0.0).sum(1)), there.any(1)
+
+
+def _masked(
+    network: Scale, spec: TokenSpec, arrays: dict, fused: Array, logit_scale: Array, loss_scale: Array
+) -> numerics.SumCount:
+    """The masked objective of one modality, computed at the selected positions only."""
+    masked = arrays["masked"]
+    valid = masked["valid"] & arrays["mask"].any(-1, keepdims=True)
+    is_grid = spec.kind == "grid"
+    # A grid's sequence has its mean block in front.
+    states = jnp.take_along_axis(fused, masked["positions"][..., None] + is_grid, 1)
+    predictions = network.heads[spec.name](states, network.vocabulary)
+    if not is_grid:
+        return masked_tokens(predictions, masked["targets"], valid, logit_scale, loss_scale)
+    targets = jnp.take_along_axis(to_blocks(arrays["values"], spec), masked["positions"][..., None], 1)
+    flat = FLAT_PIXELS if spec.dtype == "uint8" else FLAT
+    return masked_blocks(predictions, targets, valid, logit_scale, loss_scale, flat)

@@ -1,0 +1,91 @@
+"""How fast a run is: step times, the share of the machine it uses, and what it needs of memory."""
+
+import contextlib
+import math
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+class StepTimer:
+    """Wall-clock time since the last log line, and the part of it spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time inside out: evaluation and saving are not steps."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
+    def step(self) -> None:
+        """Counts a step."""
+        self._steps += 1
+
+    def read(self) -> dict[str, float]:
+        """Milliseconds per step since the last call, in all and waiting for data."""
+        now, steps = time.perf_counter(), max(1, self._steps)
+        times = {"ms_per_step": 1e3 * (now - self._start) / steps, "data_wait_ms": 1e3 * self._waited / steps}
+        self._start, self._waited, self._steps = now, 0.0, 0
+        return times
+
+
+def matmul_ceiling(dtype: str, size: int = 2048, repeats: int = 3) -> float:
+    """The best FLOP/s of a [size, size] product on one device of this machine: what utilisation is measured against."""
+    x = jnp.ones((size, size), dtype)
+    multiply = jax.jit(jnp.dot)
+    multiply(x, x).block_until_ready()
+    best = math.inf
+    for _ in range(repeats):
+        start = time.perf_counter()
+        multiply(x, x).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def describe_step(compiled: Any, params: Any, forward_flops: float, steps_flops: int) -> str:
+    """What a compiled step needs, before it runs: parameters, FLOPs, bytes per device."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    text = f"{count / 1e6:,.2f} M parameters, {steps_flops * forward_flops / 1e9:,.2f} GFLOP per listing and step"
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+        text += (
+            f", per device {held / 2**20:,.0f} MiB of state and batch and {temporary / 2**20:,.0f} MiB of temporaries"
+        )
+    return text
+
+
+class Trace:
+    """A profiler trace of the steps from `first` to `last`, on this process; none if the window is empty."""
+
+    def __init__(self, window: tuple[int, ...], folder: pathlib.Path):
+        self._window, self._folder, self._running = window, folder, False
+
+    def at(self, step: int) -> None:
+        """To be called before every step."""
+        first, last = self._window or (1, 0)
+        if not self._running and first <= step <= last:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+        elif self._running and step > last:
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is running."""
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running, self._window = False, ()

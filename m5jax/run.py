@@ -1,0 +1,137 @@
+"""What training, evaluation and export all begin with: processes, records, mesh, model, and facts that must agree."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from m5jax import distributed, inputs, run_folder, settings, sharding
+from m5jax.checkpoint import Checkpoints
+from m5jax.config import Config
+from m5jax.data import tokenizer
+from m5jax.data.prepare import prepare
+from m5jax.data.prepared import Prepared
+from m5jax.errors import ConfigError
+from m5jax.models import families
+from m5jax.models.interface import Model, Params
+from m5jax.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An opened run.
+
+    Attributes:
+      config: the settings.
+      folder: the run folder, held by this run.
+      prepared: the catalogue's records.
+      mesh: all devices of all processes.
+      model: the network, for the catalogue's vocabulary.
+      facts: what must be the same when a checkpoint is used again, see `facts_of`.
+    """
+
+    config: Config
+    folder: RunFolder
+    prepared: Prepared
+    mesh: jax.sharding.Mesh
+    model: Model
+    facts: dict[str, Any]
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep)
+
+    def say(self, text: str) -> None:
+        """Prints on the first process only."""
+        if distributed.is_lead():
+            print(text, flush=True)
+
+    def trained_params(self) -> tuple[int, Params]:
+        """Step and parameters of the newest good checkpoint.
+
+        Raises:
+          CheckpointError: there is none, or it does not fit the configuration.
+          ConfigError: it was trained with another tokenizer or preprocessing.
+        """
+        abstract = jax.eval_shape(lambda: self.model.init(jax.random.key(0)))
+        places = sharding.shardings({"params": abstract}, self.mesh)["params"]
+        placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
+        restored = self.checkpoints.restore_params(placed)
+        require_same(restored.facts, self.facts, ("tokenizer", "preprocessing"), self.folder.checkpoints)
+        return restored.step, restored.state
+
+
+@contextlib.contextmanager
+def open_run(config: Config) -> Iterator[Run]:
+    """Opens a run: joins the other processes, takes the folder, prepares the records, builds mesh and model.
+
+    Raises:
+      M5Error: of the kind that fits what is wrong, before anything is computed.
+    """
+    distributed.initialize(config.distributed)
+    with contextlib.ExitStack() as stack:
+        if distributed.is_lead():
+            print(distributed.device_table(), flush=True)
+            folder = stack.enter_context(run_folder.hold(config.workdir))
+            folder.write_config(config)
+        else:
+            folder = RunFolder(config.workdir)
+        mesh = sharding.make_mesh(config.mesh)
+        _check_batches(config, mesh)
+        prepared = prepare(config, quiet=not distributed.is_lead())
+        facts = facts_of(config, prepared)
+        distributed.require_agreement(
+            {
+                "configuration": _shared_digest(config),
+                "records": facts["data"]["digest"],
+                "tokenizer": facts["tokenizer"],
+            }
+        )
+        vocabulary = tokenizer.Tokenizer(prepared.tokenizer_path).size
+        stack.enter_context(jax.set_mesh(mesh))
+        yield Run(config, folder, prepared, mesh, families.build(config, vocabulary), facts)
+
+
+def facts_of(config: Config, prepared: Prepared) -> dict[str, Any]:
+    """Digests of the data stream, the tokenizer and the preprocessing, as checkpoints and exports carry them."""
+    return {
+        "data": {"digest": prepared.manifest["digest"], "seed": config.seed, "batch_size": config.batch_size},
+        "tokenizer": prepared.manifest["tokenizer"],
+        "preprocessing": settings.digest(inputs.preprocessing(config.inputs)),
+        "config": settings.to_dict(config),
+    }
+
+
+def require_same(saved: dict[str, Any], now: dict[str, Any], names: tuple[str, ...], where: Any) -> None:
+    """Refuses to go on from a checkpoint under other facts.
+
+    Raises:
+      ConfigError: naming what differs.
+    """
+    for name in names:
+        if saved[name] == now[name]:
+            continue
+        before, after = ({"": facts[name]} if isinstance(facts[name], str) else facts[name] for facts in (saved, now))
+        changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in before if before[key] != after[key])
+        raise ConfigError(
+            f"the {name} changed since the checkpoints in {where} were written ({changes.strip()});"
+            " go back to the old setting, or use another config.workdir"
+        )
+
+
+def _shared_digest(config: Config) -> str:
+    """Of the configuration without what every process has for itself."""
+    return settings.digest(dataclasses.replace(config, distributed=type(config.distributed)()))
+
+
+def _check_batches(config: Config, mesh: jax.sharding.Mesh) -> None:
+    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    for name, size in (
+        ("config.batch_size", config.batch_size // config.accumulate),
+        ("config.evaluate.batch_size", config.evaluate.batch_size),
+    ):
+        if size % ways:
+            raise ConfigError(f"{name}: {size} listings do not divide over {ways} devices (data x fsdp)")

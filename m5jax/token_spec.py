@@ -1,0 +1,76 @@
+"""The static shape of every modality in a batch, from the settings `config.inputs`."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from m5jax.inputs import Inputs
+from m5jax.modalities import GRID_KIND, NAMES, TABLE, TEXT_KIND
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSpec:
+    """The static shape of one modality in a batch.
+
+    Attributes:
+      name: the modality.
+      kind: "tokens" or "grid".
+      length: L, tokens per listing; for kind "tokens" with its special tokens.
+      masked: K, the most tokens of a listing that a masked objective may select.
+      grid: ``(rows, ..., channels)`` of the array in a batch; empty for kind "tokens".
+      block: size of one token along each axis of `grid` but the last.
+      dtype: numpy name of the array's dtype in a batch.
+    """
+
+    name: str
+    kind: Literal["tokens", "grid"]
+    length: int
+    masked: int
+    grid: tuple[int, ...] = ()
+    block: tuple[int, ...] = ()
+    dtype: str = "int32"
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one token of a grid."""
+        return math.prod(self.block) * self.grid[-1]
+
+    @property
+    def tokens_per_row(self) -> int:
+        """Tokens that one block of leading rows yields: what a shorter clip or sound is counted in."""
+        return math.prod(n // b for n, b in zip(self.grid[1:-1], self.block[1:], strict=True))
+
+    def present_tokens(self, rows: int) -> int:
+        """How many leading tokens `rows` filled rows of the grid make present; a part block counts."""
+        return min(self.length, -(-rows // self.block[0]) * self.tokens_per_row)
+
+
+def _grid_spec(name: str, grid: tuple[int, ...], block: tuple[int, ...], dtype: str, rate: float) -> TokenSpec:
+    length = math.prod(n // b for n, b in zip(grid[:-1], block, strict=True))
+    return TokenSpec(name, GRID_KIND, length, _capacity(length, rate), grid, block, dtype)
+
+
+def _capacity(length: int, rate: float) -> int:
+    return max(1, round(length * rate))
+
+
+def token_specs(inputs: Inputs) -> dict[str, TokenSpec]:
+    """The shape of every modality in use, in the order of `NAMES`."""
+    rate, specs = inputs.mask_rate, {}
+    for name in (name for name in NAMES if name in inputs.modalities):
+        if TABLE[name].kind == TEXT_KIND:
+            length = getattr(inputs, name).length
+            # Whole entities are masked in a table: room for one longer than the average share.
+            specs[name] = TokenSpec(name, TEXT_KIND, length, _capacity(length, rate) + (name == "table") * 4)
+            continue
+        media = getattr(inputs, name)
+        if media.source == "features":
+            specs[name] = _grid_spec(name, (media.feature_rows, media.feature_dim), (1,), "float16", rate)
+        elif name == "image":
+            specs[name] = _grid_spec(name, (media.size, media.size, 3), (media.patch, media.patch), "uint8", rate)
+        elif name == "video":
+            grid = (media.frames, media.size, media.size, 3)
+            specs[name] = _grid_spec(name, grid, (media.tubelet, media.patch, media.patch), "uint8", rate)
+        else:
+            specs[name] = _grid_spec(name, (media.frames, media.mels, 1), (media.block, media.mels), "float16", rate)
+    return specs

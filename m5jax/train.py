@@ -1,0 +1,184 @@
+"""The training loop, top to bottom. Every turn: evaluate, save, fetch, step, log, in this order.
+
+The state at the top of turn `step` has seen batches 0 to step - 1, and that is what is evaluated and saved;
+turn `step` fetches batch `step` of the stream. Resuming is therefore nothing but starting at another step.
+"""
+
+import time
+from typing import Any
+
+import jax
+
+from m5jax import distributed, evaluate, export, optim, profiling, sharding, step, watchdog, writers
+from m5jax.config import Config
+from m5jax.data import pipeline
+from m5jax.errors import DataError, NumericError, Preempted
+from m5jax.models import flops
+from m5jax.run import Run, open_run, require_same
+
+SKIPPED_IN_A_ROW = 10  # updates that were not finite before the run gives up
+
+
+def train(config: Config) -> None:
+    """Trains to `config.steps`, from the newest good checkpoint of the run folder or from the start.
+
+    Raises:
+      M5Error: see `errors`; the state on disk stays usable whatever is raised.
+    """
+    with open_run(config) as run:
+        run.say(f"run folder {run.folder.path}, records {run.prepared.folder} {run.prepared.splits}")
+        state = _loop(run)
+        evaluate.final(run, state["params"], config.steps)
+        if config.export.after_training:
+            export.write(run, state["params"], config.steps)
+        run.say(f"done: {run.folder.report}, {run.folder.scores}, {run.folder.embeddings}")
+
+
+def _loop(run: Run) -> step.State:
+    config = run.config
+
+    # ---- state, step and stream
+    optimizer = optim.optimizer(config)
+    state, start = _restore_or_init(run, optimizer)
+    train_step = step.make_train_step(
+        run.model, optimizer, seed=config.seed, accumulate=config.accumulate, mesh=run.mesh
+    )
+    share = pipeline.Share(*distributed.share())
+    batches = pipeline.training_batches(run.prepared, config, start=start, share=share)
+    checkpoints, log = run.checkpoints, _Log(run, start)
+    trace = profiling.Trace(config.logging.profile, run.folder.profile)
+
+    with distributed.preemption() as preemption, watchdog.watchdog(config.logging.hang_s) as dog:
+        compiled = None
+        for number in range(start, config.steps + 1):
+            last = number == config.steps
+
+            # ---- evaluate
+            if config.evaluate.every and number % config.evaluate.every == 0 and start < number < config.steps:
+                dog.beat("evaluating", factor=10)
+                with log.timer.paused():
+                    evaluate.during(run, state["params"], number)
+
+            # ---- save
+            stop = preemption.at(number)
+            if number > start and (last or stop or number % config.checkpoint.every == 0):
+                dog.beat("saving", factor=3)
+                with log.timer.paused():
+                    log.flush()
+                    checkpoints.save(number, state, run.facts)
+            if last:
+                break
+            if stop:
+                raise Preempted(
+                    f"asked to stop; the state of step {number} is saved, the same command goes on from there"
+                )
+
+            # ---- fetch
+            dog.beat(f"fetching batch {number}", factor=3 if compiled is None else 1)
+            with log.timer.waiting():
+                batch = distributed.to_devices(next(batches), run.mesh)
+
+            # ---- step
+            if compiled is None:
+                compiled = train_step.lower(state, batch).compile()
+                run.say(profiling.describe_step(compiled, state["params"], run.model.flops, flops.TRAINING))
+                log.start()
+            dog.beat(f"running step {number}", factor=3 if number == start else 1)
+            trace.at(number)
+            with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                state, metrics = compiled(state, batch)
+
+            # ---- log: the previous logged step, now that this one is on its way
+            log.flush()
+            log.step(number + 1, metrics)
+        trace.close()
+        log.close()
+    return state
+
+
+def _restore_or_init(run: Run, optimizer: Any) -> tuple[step.State, int]:
+    """The newest good state of the run folder, or the first one."""
+    config, checkpoints = run.config, run.checkpoints
+    if config.checkpoint.from_scratch and distributed.is_lead() and checkpoints.folder.exists():
+        aside = checkpoints.folder.with_name(f"checkpoints-{time.strftime('%Y%m%d-%H%M%S')}")
+        checkpoints.folder.rename(aside)
+        run.say(f"starting from scratch; the old checkpoints are in {aside}")
+    distributed.barrier("from scratch")
+
+    def init() -> step.State:
+        return step.init_state(run.model, optimizer, jax.random.key(config.seed))
+
+    abstract = jax.eval_shape(init)
+    places = sharding.shardings(abstract, run.mesh)
+    placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
+    restored = checkpoints.restore(placed)
+    if restored is None:
+        return step.sharded_init(run.model, optimizer, config.seed, run.mesh), 0
+    require_same(restored.facts, run.facts, ("data", "tokenizer", "preprocessing"), checkpoints.folder)
+    run.say(f"resuming at step {restored.step}")
+    return restored.state, restored.step
+
+
+class _Log:
+    """Rows of the log, written one step late so that reading a metric never holds up the device."""
+
+    def __init__(self, run: Run, start: int):
+        self._run, self._config = run, run.config
+        self._schedule = optim.schedule(run.config)
+        self._ceiling = profiling.matmul_ceiling(run.config.precision) * run.mesh.size
+        self._pending: tuple[int, Any, dict[str, float]] | None = None
+        self.timer = profiling.StepTimer()
+        self._writer = None
+        if distributed.is_lead():
+            board = run.folder.tensorboard if run.config.logging.tensorboard else None
+            self._writer = writers.Metrics(run.folder.metrics, start, board)
+
+    def start(self) -> None:
+        """Forgets the time until here: compilation is not a step."""
+        self.timer = profiling.StepTimer()
+
+    def step(self, number: int, metrics: step.Metrics) -> None:
+        """Counts step `number`; keeps its metrics if it is one to log."""
+        self.timer.step()
+        if number % self._config.logging.every == 0 or number == self._config.steps or number == 1:
+            self._pending = (number, metrics, self.timer.read())
+
+    def flush(self) -> None:
+        """Writes the kept row, if any.
+
+        Raises:
+          NumericError, DataError: the step shows that the run should not go on.
+        """
+        if self._pending is None:
+            return
+        (number, metrics, times), self._pending = self._pending, None
+        fetched: Any = jax.device_get(metrics)
+        row: dict[str, Any] = {"step": number}
+        row |= {name: float(total) / max(float(count), 1.0) for name, (total, count) in fetched.items()}
+        examples = self._config.batch_size / times["ms_per_step"] * 1e3
+        row |= {"learning_rate": float(jax.device_get(self._schedule(number - 1))), "examples_per_s": examples, **times}
+        row["mfu"] = flops.TRAINING * self._run.model.flops * examples / self._ceiling
+        if self._writer:
+            self._writer.write(row)
+            left = (self._config.steps - number) * times["ms_per_step"] / 1e3
+            print(writers.line(row, self._config.steps, left), flush=True)
+        self._check(row)
+
+    def _check(self, row: dict[str, Any]) -> None:
+        if row["skipped_in_a_row"] >= SKIPPED_IN_A_ROW:
+            raise NumericError(
+                f"step {row['step']}: {row['skipped_in_a_row']:.0f} updates in a row were not finite and were not made;"
+                " lower config.optimizer.learning_rate, or look at the batches of the last checkpoint on"
+            )
+        seen = row["step"] * self._config.batch_size
+        if row["damaged"] > max(self._config.data.max_damaged * seen, 1.0):
+            raise DataError(
+                f"{row['damaged']:.0f} of {seen} records could not be read, more than config.data.max_damaged ="
+                f" {self._config.data.max_damaged:g} allows; delete {self._run.prepared.folder} to prepare again"
+            )
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self.flush()
+        if self._writer:
+            self._writer.close()

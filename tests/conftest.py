@@ -1,0 +1,142 @@
+"""Eight virtual devices, shapes checked, and one tiny prepared catalogue that many tests share."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+import io
+import json
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from m5jax import config as config_lib
+from m5jax import settings
+from m5jax.data import prepare
+from m5jax.data.prepared import Prepared
+
+# Compiled programs are kept between runs: most of the suite's time is compilation.
+CACHE = pathlib.Path(os.environ.get("M5JAX_TEST_CACHE", pathlib.Path(tempfile.gettempdir()) / "m5jax-test-cache"))
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the reference data ../shared is not beside the project")
+
+
+def pytest_configure(config):
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain's workers read absl flags
+
+
+def small_config(**changes):
+    """A configuration that trains in seconds; `changes` are dotted paths with __ for the dot."""
+    values = settings.to_dict(config_lib.Config())
+    values |= {"steps": 4, "batch_size": 8}
+    values["model"] |= {"width": 32, "heads": 2, "encoder_layers": 1, "fusion_layers": 1, "projection": 16}
+    values["inputs"]["image"] |= {"size": 16, "patch": 8}
+    values["inputs"]["video"] |= {"size": 16, "patch": 8, "frames": 4}
+    values["inputs"]["audio"] |= {"frames": 16, "block": 8, "mels": 16}
+    values["inputs"]["text"]["length"] = 12
+    values["inputs"]["table"]["length"] = 20
+    values["data"] |= {"vocabulary": 400, "prepare_workers": 1}
+    values["evaluate"] |= {"batch_size": 16, "ks": (1, 3)}
+    for path, value in changes.items():
+        *sections, name = path.split("__")
+        target = values
+        for section in sections:
+            target = target[section]
+        assert name in target, path
+        target[name] = value
+    return config_lib.freeze(values)
+
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "black": (20, 20, 20)}
+KINDS = ("shoe", "shirt", "watch")
+
+
+def write_catalogue(folder, listings=48, tail=None):
+    """A catalogue of pictures, titles and tables in which some modality is now and then missing."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for i in range(listings):
+        colour, kind = list(COLOURS)[i % len(COLOURS)], KINDS[i % len(KINDS)]
+        pixels = np.clip(rng.normal(COLOURS[colour], 10, (24, 24, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.jpg")
+        rows.append(
+            {
+                "id": f"item-{i}",
+                "split": ("train", "train", "gallery", "train", "query", "val")[i % 6],
+                "source": "shop",
+                "instance_id": f"product-{i % 12}",
+                "category": ["goods", kind],
+                "title": f"{kind} number {i}" if i % 5 else None,
+                "attributes": [["colour", colour], ["kind", kind], ["weight", i]] if i % 4 else None,
+                "images": [f"images/{i}.jpg"] if i % 3 or not i % 5 or not i % 4 else [],
+            }
+        )
+    text = "".join(json.dumps(row) + "\n" for row in rows) + (tail or "")
+    (folder / "catalogue.jsonl").write_text(text, encoding="utf-8")
+    return rows
+
+
+@pytest.fixture(scope="session")
+def catalogue_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("catalogue")
+    write_catalogue(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def three_modalities(catalogue_folder, tmp_path_factory):
+    """A configuration on the shared tiny catalogue, already prepared."""
+    config = small_config(
+        inputs__modalities=("image", "text", "table"),
+        data__catalogue=str(catalogue_folder),
+        data__root=str(tmp_path_factory.mktemp("prepared")),
+    )
+    prepare.prepare(config, quiet=True)
+    return config
+
+
+@pytest.fixture(scope="session")
+def prepared(three_modalities) -> Prepared:
+    return prepare.prepare(three_modalities, quiet=True)
+
+
+def random_batch(config, vocabulary, size, seed=0, present=None):
+    """A training batch of random content; `present` bool [size, M] says which modalities each listing has."""
+    from m5jax.token_spec import token_specs
+
+    rng = np.random.default_rng(seed)
+    specs = token_specs(config.inputs)
+    present = np.ones((size, len(specs)), bool) if present is None else present
+    batch = {"valid": np.ones(size, bool)}
+    for m, (name, spec) in enumerate(specs.items()):
+        count = rng.integers(2, spec.length + 1, size) if spec.kind == "tokens" else np.full(size, spec.length)
+        mask = (np.arange(spec.length) < count[:, None]) & present[:, m, None]
+        positions = np.stack([rng.choice(spec.length, spec.masked, replace=False) for _ in range(size)]).astype(np.int32)
+        valid = np.take_along_axis(mask, positions, 1)
+        arrays = {"mask": mask, "masked": {"positions": positions, "valid": valid}}
+        if spec.kind == "tokens":
+            arrays["ids"] = rng.integers(7, vocabulary, (size, spec.length)).astype(np.int32)
+            arrays["masked"]["targets"] = rng.integers(7, vocabulary, (size, spec.masked)).astype(np.int32)
+        elif spec.dtype == "uint8":
+            arrays["values"] = rng.integers(0, 256, (size, *spec.grid)).astype(np.uint8)
+        else:
+            arrays["values"] = rng.normal(size=(size, *spec.grid)).astype(np.float16)
+        batch[name] = arrays
+    return batch
+
+
+def jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()

@@ -1,0 +1,192 @@
+"""Pictures: as a browser shows them, whatever the file's mode; bombs and cut files are refused."""
+
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from media_files import picture, reason, scene
+from PIL import ExifTags, Image
+
+from m5jax.data import media
+
+UPRIGHT = scene(24, 24)
+
+# The EXIF specification says where the first row and the first column of the stored picture belong; written out
+# as what a camera stores of an upright picture.
+STORED = {
+    1: UPRIGHT,
+    2: UPRIGHT[:, ::-1],
+    3: UPRIGHT[::-1, ::-1],
+    4: UPRIGHT[::-1],
+    5: UPRIGHT.swapaxes(0, 1),
+    6: UPRIGHT.swapaxes(0, 1)[::-1],
+    7: UPRIGHT.swapaxes(0, 1)[::-1, ::-1],
+    8: UPRIGHT.swapaxes(0, 1)[:, ::-1],
+}
+
+
+def png(width: int, height: int, *, depth: int = 8, colour: int = 0, pixels: bytes = b"") -> bytes:
+    """A PNG by hand, of any declared size."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_exif_orientation_is_applied(kind, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
+    np.testing.assert_array_equal(media.decode_image(picture(kind, stored, exif=exif, lossless=True), 24), UPRIGHT)
+
+
+def test_exif_orientation_holds_for_oblong_jpegs_and_impossible_values_are_ignored():
+    exif, wide = Image.Exif(), scene(160, 240)
+    exif[ExifTags.Base.Orientation] = 6
+    turned = media.decode_image(picture("JPEG", wide, exif=exif, quality=95), 24)
+    straight = media.decode_image(picture("JPEG", wide, quality=95), 24)
+    np.testing.assert_allclose(turned.astype(int), np.rot90(straight.astype(int), -1), atol=2)
+    exif[ExifTags.Base.Orientation] = 99
+    np.testing.assert_array_equal(media.decode_image(picture("JPEG", wide, exif=exif, quality=95), 24), straight)
+
+
+def test_broken_metadata_does_not_cost_the_picture():
+    data = picture("JPEG")
+    whole = media.decode_image(data, 24)
+    for exif in (b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(40)):
+        np.testing.assert_array_equal(media.decode_image(picture("JPEG", exif=exif), 24), whole)
+    several_pictures = data[:2] + b"\xff\xe2\x00\x0cMPF\0garbag" + data[2:]
+    np.testing.assert_array_equal(media.decode_image(several_pictures, 24), whole)
+
+
+def test_sixteen_bit_grey_keeps_its_levels():
+    gradient = np.linspace(0, 65535, 256 * 256).astype(np.uint16).reshape(256, 256)
+    decoded = media.decode_image(picture("PNG", Image.fromarray(gradient)), 256)
+    assert len(np.unique(decoded)) > 200
+    np.testing.assert_allclose(decoded[:, :, 0], gradient / 257, atol=1.01)
+    assert (decoded[:, :, 0] == decoded[:, :, 2]).all()
+
+
+def rgba(red: int, green: int, blue: int, alpha: int) -> Image.Image:
+    return Image.new("RGBA", (8, 8), (red, green, blue, alpha))
+
+
+def palette(transparency: int | bytes | None = None) -> Image.Image:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "colour"),
+    [
+        ("PNG", rgba(255, 0, 0, 128), (255, 127, 127)),
+        ("PNG", rgba(0, 0, 0, 0), (255, 255, 255)),
+        ("WEBP", rgba(0, 0, 0, 0), (255, 255, 255)),
+        ("PNG", Image.new("LA", (8, 8), (0, 128)), (127, 127, 127)),
+        ("PNG", Image.new("L", (8, 8), 77), (77, 77, 77)),
+        ("PNG", Image.new("1", (8, 8), 1), (255, 255, 255)),
+        ("PNG", Image.new("I;16", (8, 8), 257 * 100), (100, 100, 100)),
+        ("PNG", palette(), (200, 100, 50)),
+        ("PNG", palette(1), (255, 255, 255)),
+        ("PNG", palette(b"\xff\x80"), (227, 177, 152)),
+        ("GIF", palette(), (200, 100, 50)),
+        ("GIF", palette(1), (255, 255, 255)),
+        ("JPEG", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
+        ("JPEG", Image.new("L", (8, 8), 77), (77, 77, 77)),
+        ("JPEG", Image.new("RGB", (8, 8), (200, 100, 50)), (200, 100, 50)),
+    ],
+)
+def test_every_mode_shows_the_colour_a_browser_shows(kind, image, colour):
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}
+    decoded = media.decode_image(picture(kind, image, **options), 16)
+    assert decoded.shape == (16, 16, 3)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded.reshape(-1, 3), np.tile(colour, (256, 1)), atol=2)
+
+
+def test_a_colour_key_without_palette_is_transparent():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[4:] = (10, 20, 30)
+    decoded = media.decode_image(picture("PNG", pixels, transparency=(10, 20, 30)), 8)
+    assert (decoded[0] == 0).all()
+    assert (decoded[-1] == 255).all()
+
+
+def test_of_an_animation_the_first_frame_counts():
+    frames = [Image.new("L", (8, 8), grey) for grey in (40, 200)]
+    for kind in ("GIF", "WEBP"):
+        data = picture(kind, frames[0], save_all=True, append_images=frames[1:], lossless=True)
+        assert abs(int(media.decode_image(data, 8)[0, 0, 0]) - 40) <= 1
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(1, 1, 8), (4, 300, 24), (300, 4, 24), (533, 400, 24), (7, 7, 7)]
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_whole_picture_fills_the_square(kind, height, width, side):
+    """Against plain resampling of all pixels, which draft decoding and reducing in steps stand in for."""
+    pixels = scene(height, width)
+    decoded = media.decode_image(
+        picture(kind, pixels, **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {})), side
+    )
+    plain = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
+    assert decoded.shape == (side, side, 3)
+    assert np.abs(decoded.astype(float) - np.asarray(plain)).mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_cut_picture_is_never_filled_up(kind):
+    data = picture(kind, scene(120, 160), **({"progressive": True} if kind == "JPEG" else {}))
+    for share in np.linspace(0.02, 0.97, 20):
+        assert reason(media.decode_image, data[: int(share * len(data))], 24) in ("truncated", "undecodable"), share
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        png(13_300, 13_300, depth=1, pixels=bytes(13_300 * 1664)),
+        png(7000, 7000),
+        png(2**31 - 1, 2**31 - 1),
+        picture("GIF")[:6] + b"\xff\xff\xff\xff" + picture("GIF")[10:],
+        b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x11\x00\x02\x11\x01\x03\x11\x01" + bytes(100),
+    ],
+    ids=["13300", "7000", "largest", "gif", "jpeg"],
+)
+def test_too_many_pixels_are_refused_before_decoding(bomb):
+    start = time.process_time()
+    assert reason(media.decode_image, bomb, 24) == "too_large"
+    assert time.process_time() - start < 0.2
+
+
+def test_a_picture_just_under_the_limit_decodes():
+    assert media.decode_image(png(8000, 5000, depth=1, pixels=bytes(5000 * 1001)), 8).max() == 0
+    assert reason(media.decode_image, png(8000, 5001, depth=1, pixels=bytes(5001 * 1001)), 8) == "too_large"
+
+
+def test_other_formats_that_pillow_knows_are_refused():
+    for kind in ("BMP", "TIFF", "ICO", "PPM", "TGA", "PCX", "JPEG2000", "DDS"):
+        assert reason(media.decode_image, picture(kind), 24) == "format_not_allowed", kind
+
+
+def test_our_own_jpegs_keep_the_picture():
+    pixels = scene(64, 48)
+    data = media.encode_jpeg(pixels)
+    decoded = media.decode_jpeg(data)
+    assert decoded.shape == (64, 48, 3)
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(float) - pixels).mean() < 1.5
+    # Full colour resolution: a red line one pixel wide stays red.
+    line = np.zeros((16, 16, 3), np.uint8)
+    line[:, 8] = (255, 0, 0)
+    assert media.decode_jpeg(media.encode_jpeg(line))[8, 8, 0] > 230
+    strip = scene(64 * 8, 64)
+    assert media.decode_jpeg(media.encode_jpeg(strip)).shape == strip.shape

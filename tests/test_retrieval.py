@@ -1,0 +1,369 @@
+"""Neighbours against a full sort, retrieval scores against loops and hand-worked lists."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from m5jax.evals import retrieval
+
+BLOCK = 16  # small, so that few rows make several blocks
+SOME_ROWS = st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+
+
+def random(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def unit(vectors):
+    vectors = vectors.astype(np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
+def signs(rng, rows):
+    """Vectors of 16 signs, some all zero: cosines are exact in float32, and many are equal."""
+    return (rng.choice([-1, 1], (rows, 16)) * rng.choice([0, 1], (rows, 1), p=[0.2, 0.8])).astype(np.float32)
+
+
+def top_k(queries, gallery, k, query_valid=None, gallery_valid=None, exclude=None, block=BLOCK):
+    return retrieval.top_k(
+        queries,
+        gallery,
+        k,
+        query_valid=np.ones(len(queries), bool) if query_valid is None else query_valid,
+        gallery_valid=np.ones(len(gallery), bool) if gallery_valid is None else gallery_valid,
+        exclude=np.full(len(queries), -1) if exclude is None else exclude,
+        block=block,
+    )
+
+
+def slow_ranking(queries, gallery, query_valid, gallery_valid, exclude):
+    """Per query, every gallery row it may find, best first, and the cosines."""
+    cosines = unit(queries) @ unit(gallery).T
+    rankings = []
+    for query, own in enumerate(exclude):
+        rows = [row for row in range(len(gallery)) if query_valid[query] and gallery_valid[row] and row != own]
+        rankings.append(sorted(rows, key=lambda row, query=query: (-cosines[query, row], row)))
+    return rankings, cosines
+
+
+def evaluate(queries, gallery, query_labels, gallery_labels, **options):
+    options = {
+        "ks": (1, 2, 5),
+        "query_valid": np.ones(len(queries), bool),
+        "gallery_valid": np.ones(len(gallery), bool),
+    } | options
+    return retrieval.evaluate(queries, gallery, np.asarray(query_labels), np.asarray(gallery_labels), **options)
+
+
+def fan(*degrees):
+    """Unit vectors in the plane: the fewer degrees, the nearer to the query at 0."""
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+# ---- top_k
+
+
+@settings(max_examples=80, deadline=None, database=None)
+@given(queries=SOME_ROWS, gallery=SOME_ROWS, k=st.sampled_from([1, 7, BLOCK, 60]), seed=st.integers(0, 1000))
+def test_top_k_agrees_with_a_full_sort(queries, gallery, k, seed):
+    rng = np.random.default_rng(seed)
+    query_vectors, gallery_vectors = signs(rng, queries), signs(rng, gallery)
+    masks = (rng.random(queries) < 0.8, rng.random(gallery) < 0.8, rng.integers(-1, gallery, queries))
+    rows, cosines = top_k(query_vectors, gallery_vectors, k, *masks)
+    rankings, expected = slow_ranking(query_vectors, gallery_vectors, *masks)
+    assert rows.shape == cosines.shape == (queries, k)
+    assert (rows.dtype, cosines.dtype) == (np.int32, np.float32)
+    for query, ranking in enumerate(rankings):
+        found = ranking[:k]
+        assert rows[query].tolist() == found + [-1] * (k - len(found))
+        np.testing.assert_allclose(cosines[query, : len(found)], expected[query, found], atol=1e-6)
+        assert np.all(cosines[query, len(found) :] == -np.inf)
+
+
+def test_top_k_of_ordinary_vectors_over_several_default_blocks():
+    queries, gallery = random((retrieval.BLOCK + 30, 24), 1), random((2 * retrieval.BLOCK + 300, 24), 2)
+    rows, _ = top_k(queries, gallery, 10, block=retrieval.BLOCK)
+    exact = np.argsort(-unit(queries) @ unit(gallery).T, axis=1)[:, :10]
+    assert (rows == exact).mean() > 0.999  # float32 may swap cosines that differ in the seventh digit
+
+
+def test_the_lower_of_identical_rows_comes_first_in_any_block():
+    gallery = np.tile(random((11, 24), 3), (9, 1))  # copies stand at other places in other blocks
+    rows, cosines = top_k(random((40, 24), 4), gallery, 99)
+    for query in range(40):
+        groups = rows[query].reshape(11, 9)
+        assert np.all(np.diff(groups, axis=1) == 11), "copies must come one after the other, lowest first"
+        assert np.all(np.ptp(cosines[query].reshape(11, 9), axis=1) == 0)
+
+
+def test_minus_zero_ties_with_zero():
+    rows, cosines = top_k(np.ones((1, 1), np.float32), np.asarray([[-0.0], [0.0], [-0.0]], np.float32), 3)
+    assert rows.tolist() == [[0, 1, 2]]
+    assert not np.signbit(cosines).any()
+
+
+def test_zero_vectors_have_cosine_zero():
+    _, cosines = top_k(np.zeros((2, 8), np.float32), random((5, 8)), 5)
+    assert np.all(cosines == 0)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 2.0**10, 1e6])
+def test_length_of_the_vectors_does_not_matter(scale):
+    queries, gallery = random((20, 24), 5), random((50, 24), 6)
+    factors = np.where(np.arange(50) % 2, scale, 1)[:, None].astype(np.float32)
+    rows, cosines = top_k(queries, gallery, 10)
+    scaled_rows, scaled_cosines = top_k(queries * np.float32(scale), gallery * factors, 10)
+    assert np.array_equal(rows, scaled_rows)
+    np.testing.assert_allclose(cosines, scaled_cosines, atol=1e-6)
+
+
+def test_what_stands_in_a_row_without_embedding_changes_nothing():
+    queries, gallery = random((6, 8), 7), random((30, 8), 8)
+    query_valid, gallery_valid = np.arange(6) != 2, np.arange(30) % 3 > 0
+    expected = top_k(queries, gallery, 5, query_valid, gallery_valid)
+    queries[2], gallery[~gallery_valid] = np.nan, np.inf
+    for before, after in zip(expected, top_k(queries, gallery, 5, query_valid, gallery_valid), strict=True):
+        assert np.array_equal(before, after)
+    assert np.all(expected[0][2] == -1)
+
+
+def test_half_precision_embeddings_are_compared_in_float32():
+    queries, gallery = random((5, 8)).astype(np.float16), random((40, 8), 1).astype(np.float16)
+    expected = top_k(queries.astype(np.float32), gallery.astype(np.float32), 5)
+    for half, full in zip(top_k(queries, gallery, 5), expected, strict=True):
+        assert np.array_equal(half, full)
+
+
+@pytest.mark.parametrize("side", ["query", "gallery"])
+def test_an_embedding_that_is_not_finite_is_named(side):
+    vectors = {"query": random((40, 4)), "gallery": random((40, 4))}
+    vectors[side][BLOCK + 3, 1] = np.nan
+    with pytest.raises(ValueError, match=f"{side} embedding {BLOCK + 3} is marked valid but is not finite"):
+        top_k(vectors["query"], vectors["gallery"], 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"queries": random((4, 5))}, r"\(4, 5\).*\(9, 3\)"),
+        ({"queries": random(4)}, "rows, D"),
+        ({"query_valid": np.ones(3, bool)}, r"query_valid has shape \(3,\).* 4 query"),
+        ({"gallery_valid": np.ones(4, bool)}, r"gallery_valid has shape \(4,\).* 9 gallery"),
+        ({"exclude": np.full(5, -1)}, r"exclude has shape \(5,\)"),
+        ({"exclude": np.asarray([0, 9, 1, 2])}, "row 9 of 9"),
+        ({"exclude": np.asarray([0, 1, -2, 2])}, "row -2 of 9"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        top_k(**{"queries": random((4, 3)), "gallery": random((9, 3)), "k": 2} | arguments)
+
+
+def test_more_rows_need_no_further_compilation():
+    traces = []
+
+    def listen(event, duration, **_):
+        traces.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        top_k(random((3, 7)), random((5, 7)), 4)
+        first = len(traces)
+        for queries, gallery in [(BLOCK, BLOCK), (BLOCK + 1, 5 * BLOCK + 2), (100, 333)]:
+            top_k(random((queries, 7)), random((gallery, 7)), 4)
+        assert first > 0
+        assert traces[first:] == []
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_no_more_than_a_block_is_compared_at_once(monkeypatch):
+    shapes, merge = set(), retrieval._merge
+
+    def spy(rows, cosines, queries, gallery):
+        shapes.update([(side.vectors.shape, side.valid.shape) for side in (queries, gallery)])
+        shapes.add(rows.shape)
+        return merge(rows, cosines, queries, gallery)
+
+    monkeypatch.setattr(retrieval, "_merge", spy)
+    top_k(random((70, 24)), random((200, 24)), 3)
+    assert shapes == {((BLOCK, 24), (BLOCK,)), (BLOCK, 3)}
+
+
+# ---- evaluate
+
+
+def test_average_precision_of_a_hand_worked_list():
+    # The list is a, d, b, c; b and c are positive.
+    result = evaluate(fan(0), fan(10, 40, 60, 20), [7], [1, 7, 7, 2], ks=(1, 3, 4, 10))
+    assert result.neighbours.tolist() == [[0, 3, 1, 2] + [-1] * 6]
+    expected = {
+        **{"p@1": 0, "p@3": 1 / 3, "p@4": 2 / 4, "p@10": 2 / 10},
+        **{"map@1": 0, "map@3": (1 / 3) / 2, "map@4": (1 / 3 + 2 / 4) / 2, "map@10": (1 / 3 + 2 / 4) / 2},
+        **{"recall@1": 0, "recall@3": 1 / 2, "recall@4": 1, "recall@10": 1},
+        **{"hit@1": 0, "hit@3": 1, "hit@4": 1, "hit@10": 1},
+        **{"mrr": 1 / 3, "map": (1 / 3 + 2 / 4) / 2},
+        **{"queries": 1, "answerable": 1, "gallery": 4, "coverage": 1},
+    }
+    assert result.scores == pytest.approx(expected)
+    assert result.average_precision == pytest.approx([(1 / 3 + 2 / 4) / 2])
+    assert result.first_hit_rank.tolist() == [3]
+
+
+def test_average_precision_divides_by_k_where_positives_outnumber_it():
+    result = evaluate(fan(0), fan(10, 20, 30, 40), [7], [7, 1, 7, 7], ks=(2,))
+    scores = result.scores
+    assert scores["map@2"] == result.average_precision == pytest.approx(1 / 2)  # by positives 1/3, by hits 1
+    assert scores["recall@2"] == pytest.approx(1 / 3)
+    assert scores["map"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+
+
+def scores_by_loops(queries, gallery, query_labels, gallery_labels, query_valid, gallery_valid, exclude, ks):
+    rankings, _ = slow_ranking(queries, gallery, query_valid, gallery_valid, exclude)
+    sums, answerable = {}, 0
+    for query, ranking in enumerate(rankings):
+        label, own = query_labels[query], exclude[query]
+        positives = sum(label == other != -1 and row != own for row, other in enumerate(gallery_labels))
+        if not positives:
+            continue
+        answerable += 1
+        hits = [gallery_labels[row] == label for row in ranking]
+        precisions = [sum(hits[: i + 1]) / (i + 1) if hit else 0 for i, hit in enumerate(hits)]
+        first = next((i + 1 for i, hit in enumerate(hits[: max(ks)]) if hit), math.inf)
+        parts = {"mrr": 1 / first, "map": sum(precisions) / positives, "coverage": query_valid[query]}
+        for k in ks:
+            parts[f"p@{k}"] = sum(hits[:k]) / k
+            parts[f"map@{k}"] = sum(precisions[:k]) / min(k, positives)
+            parts[f"recall@{k}"] = sum(hits[:k]) / positives
+            parts[f"hit@{k}"] = any(hits[:k])
+        sums = {name: sums.get(name, 0) + part for name, part in parts.items()}
+    counts = {"queries": len(queries), "answerable": answerable, "gallery": len(gallery)}
+    return {name: total / answerable for name, total in sums.items()} | counts
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(queries=st.integers(0, 12), gallery=st.integers(0, 40), classes=st.integers(1, 30), seed=st.integers(0, 1000))
+def test_scores_agree_with_loops(queries, gallery, classes, seed):
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "queries": signs(rng, queries),
+        "gallery": signs(rng, gallery),
+        "query_labels": rng.integers(-1, classes, queries),
+        "gallery_labels": rng.integers(-1, classes, gallery),
+        "query_valid": rng.random(queries) < 0.8,
+        "gallery_valid": rng.random(gallery) < 0.8,
+        "exclude": rng.integers(-1, gallery, queries),
+        "ks": (1, 3, 10),
+    }
+    scores = evaluate(**arrays).scores
+    assert scores == pytest.approx(scores_by_loops(**arrays))
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+def test_full_map_agrees_with_scikit_learn(monkeypatch):
+    monkeypatch.setattr(retrieval, "FULL_RANKING_QUERIES", 32)  # so that the queries fill several blocks
+    vectors, labels = random((150, 12), 9), np.random.default_rng(9).integers(0, 6, 150)
+    scores = evaluate(vectors, vectors, labels, labels, exclude=np.arange(150), ks=(1, 150)).scores
+    cosines = unit(vectors) @ unit(vectors).T
+    expected = [
+        average_precision_score(np.delete(labels == labels[row], row), np.delete(cosines[row], row))
+        for row in range(150)
+    ]
+    assert scores["map"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert scores["map"] == pytest.approx(scores["map@150"])
+
+
+def test_a_large_gallery_is_not_ranked_whole(monkeypatch):
+    monkeypatch.setattr(retrieval, "FULL_RANKING_LIMIT", 5)
+    assert "map" in evaluate(random((2, 4)), random((5, 4)), [0, 1], [0, 1, 0, 1, 0]).scores
+    assert "map" not in evaluate(random((2, 4)), random((6, 4)), [0, 1], [0, 1, 0, 1, 0, 1]).scores
+
+
+def test_a_query_does_not_find_itself():
+    vectors, labels = random((30, 8), 10), np.arange(30) // 2
+    labels[-1] = 99  # leaves two listings without a partner
+    assert evaluate(vectors, vectors, labels, labels, ks=(1,)).scores["hit@1"] == 1
+    result = evaluate(vectors, vectors, labels, labels, exclude=np.arange(30), ks=(1, 29))
+    assert not (result.neighbours == result.query_rows[:, None]).any()
+    assert result.scores["answerable"] == 28
+    assert result.query_rows.tolist() == list(range(28))
+    assert result.scores["recall@29"] == 1
+    assert result.scores["hit@1"] < 0.5
+
+
+def test_every_query_counts_once_with_or_without_embedding():
+    queries = np.concatenate([fan(0)] * 4)
+    result = evaluate(queries, fan(5), [1] * 4, [1], query_valid=np.asarray([True, False, True, False]), ks=(1,))
+    assert result.scores == pytest.approx(
+        dict.fromkeys(["p@1", "map@1", "recall@1", "hit@1", "mrr", "map", "coverage"], 0.5)
+        | {"queries": 4, "answerable": 4, "gallery": 1}
+    )
+    assert result.neighbours.tolist() == [[0], [-1], [0], [-1]]
+    assert result.first_hit_rank.tolist() == [1, 0, 1, 0]
+
+
+def test_a_positive_without_embedding_is_missed_but_stays_a_positive():
+    valid = np.asarray([True, False])
+    scores = evaluate(fan(0), fan(5, 6), [1], [1, 1], gallery_valid=valid, ks=(2,)).scores
+    assert (scores["recall@2"], scores["map@2"], scores["map"]) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_unknown_labels_are_no_class():
+    result = evaluate(fan(0, 10, 25), fan(0, 10, 25), [-1, 5, 6], [-1, -1, 5], ks=(1,))
+    assert result.query_rows.tolist() == [1]
+    assert {name: result.scores[name] for name in ("queries", "answerable", "hit@1", "map")} == pytest.approx(
+        {"queries": 3, "answerable": 1, "hit@1": 0, "map": 1 / 3}
+    )
+
+
+@pytest.mark.parametrize(("queries", "gallery"), [(0, 0), (0, 3), (3, 0), (3, 3)])
+def test_without_an_answerable_query_there_are_counts_only(queries, gallery):
+    result = evaluate(random((queries, 4)), random((gallery, 4)), [1] * queries, [2] * gallery, ks=(1, 5))
+    assert result.scores == {"queries": queries, "answerable": 0, "gallery": gallery}
+    assert result.neighbours.shape == (0, 5)
+    assert result.average_precision.shape == result.first_hit_rank.shape == result.query_rows.shape == (0,)
+
+
+def test_order_of_the_gallery_and_length_of_the_vectors_do_not_matter():
+    rng = np.random.default_rng(11)
+    queries, gallery = random((25, 12), 12), random((90, 12), 13)
+    query_labels, gallery_labels, exclude = rng.integers(0, 5, 25), rng.integers(0, 5, 90), rng.integers(-1, 90, 25)
+    order = rng.permutation(90)
+    place = np.append(np.argsort(order), -1)
+    before = evaluate(queries, gallery, query_labels, gallery_labels, exclude=exclude)
+    after = evaluate(3 * queries, gallery[order] / 7, query_labels, gallery_labels[order], exclude=place[exclude])
+    assert before.scores == pytest.approx(after.scores)
+    assert np.array_equal(place[before.neighbours], after.neighbours)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"protocol": "released"}, "'released' is unknown; choose from standard"),
+        ({"ks": ()}, "at least 1"),
+        ({"ks": (5, 0)}, r"ks = \(5, 0\)"),
+        ({"query_labels": [1, 2]}, r"query_labels has shape \(2,\), but there are 1 query"),
+        ({"gallery_labels": [1, 2]}, r"gallery_labels has shape \(2,\), but there are 3 gallery"),
+        ({"exclude": np.asarray([3])}, "exclude names gallery row 3 of 3"),
+    ],
+)
+def test_impossible_requests_are_named(options, message):
+    arguments = {"queries": fan(0), "gallery": fan(1, 2, 3), "query_labels": [1], "gallery_labels": [1, 2, 3]}
+    with pytest.raises(ValueError, match=message):
+        evaluate(**arguments | options)
+
+
+def test_a_protocol_is_printed_rule_by_rule():
+    protocol = retrieval.PROTOCOLS["standard"]
+    lines = protocol.describe().splitlines()
+    assert 5 <= len(lines) <= 8
+    assert lines[0] == "name: standard"
+    assert all(len(line) <= 120 for line in lines)
+    assert evaluate(fan(0), fan(1), [1], [1]).protocol == protocol
