@@ -122,7 +122,9 @@ def random_batch(config, vocabulary, size, seed=0, present=None):
     for m, (name, spec) in enumerate(specs.items()):
         count = rng.integers(2, spec.length + 1, size) if spec.kind == "tokens" else np.full(size, spec.length)
         mask = (np.arange(spec.length) < count[:, None]) & present[:, m, None]
-        positions = np.stack([rng.choice(spec.length, spec.masked, replace=False) for _ in range(size)]).astype(np.int32)
+        positions = np.stack([rng.choice(spec.length, spec.masked, replace=False) for _ in range(size)]).astype(
+            np.int32
+        )
         valid = np.take_along_axis(mask, positions, 1)
         arrays = {"mask": mask, "masked": {"positions": positions, "valid": valid}}
         if spec.kind == "tokens":

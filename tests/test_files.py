@@ -203,6 +203,7 @@ def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
         header(b"b", b"77777777777"),
         header(b"b", b"not a number"),
         header(b"b", b"00000000020", b"x") + b"-5 path=c\n".ljust(512, b"\0"),
+        header(b"b", b"00000000020", b"x") + b"0 key=value\n".ljust(512, b"\0"),
         header(b"b", b"00000000020", b"x") + b"99999999999999999999 path=c\n".ljust(512, b"\0"),
         header(b"b", b"77777777777", b"x"),
         header(b"b", b"00000200000", b"x") + b"6 a=b\n" * 11000,

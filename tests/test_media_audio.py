@@ -96,6 +96,7 @@ def test_silence_is_a_sound():
 
 
 NAN = np.full(4000, np.nan, "<f4").tobytes()
+ID3 = b"ID3\4\0\0\0\0\0\x10" + bytes(16)
 CRAFTED = {
     "0 Hz": (wav(rate=0), {"undecodable", "format_not_allowed"}),
     "1 Hz": (wav(rate=1), {"format_not_allowed"}),
@@ -116,6 +117,8 @@ CRAFTED = {
     "only a name": (b"RIFF\4\0\0\0WAVE", {"undecodable"}),
     "RIFF of something else": (chunk(b"RIFF", b"RMID" + bytes(100)), {"format_not_allowed"}),
     "ID3 before no music": (b"ID3\4\0\0\0\0\0\0" + bytes(4000), {"undecodable", "format_not_allowed"}),
+    "ID3 before FLAC": (ID3 + sound("FLAC"), {"decoded"}),
+    "ID3 before another format": (ID3 + sound("AU"), {"format_not_allowed"}),
     "picture": (picture("JPEG"), {"format_not_allowed"}),
     "nothing": (b"", {"empty"}),
 }
@@ -137,6 +140,29 @@ def test_a_cut_sound_is_never_taken_for_a_whole_one(name):
         found = reason(media.decode_audio, cut, RATE, 0.1)  # even if the wanted beginning is there
         # Too little may be left to tell the format by.
         assert found in ({"truncated", "undecodable"} if len(cut) > 200 else {"truncated", "undecodable", "empty"})
+
+
+def test_an_ogg_cut_between_its_pages_is_truncated():
+    data = sound("OGG", tone(seconds=3.0))
+    pages = [at for at in range(1, len(data)) if data.startswith(b"OggS", at)]
+    assert len(pages) >= 2
+    for page in pages:
+        assert reason(media.decode_audio, data[:page], RATE, 0.1) == "truncated"
+
+
+def test_a_sound_shorter_than_its_container_declares_is_truncated():
+    data = bytearray(FORMATS["M4A"])
+    table = data.index(b"stts") + 8  # how long each packet lasts: entries of (packets, ticks)
+    for entry in range(struct.unpack_from(">I", data, table)[0]):
+        struct.pack_into(">I", data, table + 8 + 8 * entry, 10240)
+    assert reason(media.decode_audio, bytes(data), RATE, 10.0) == "truncated"
+
+
+def test_a_flac_may_leave_its_length_open():
+    data = bytearray(FORMATS["FLAC"])
+    data[21] &= 0xF0  # the number of samples: the last four bits here and the next four bytes
+    data[22:26] = bytes(4)
+    assert len(media.decode_audio(bytes(data), RATE, 0.4)) == 0.4 * RATE
 
 
 def test_a_film_without_sound():

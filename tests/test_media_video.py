@@ -105,13 +105,17 @@ def test_frames_are_squeezed_not_cropped():
 
 
 def test_transparent_frames_lie_on_white():
-    frames = [Image.new("P", (16, 16), i) for i in (0, 1)]
-    for frame in frames:
-        frame.putpalette([0, 0, 0, 255, 0, 0])
+    pixels = np.full((16, 16, 4), (0, 0, 255, 0), np.uint8)
+    pixels[:8] = (255, 0, 0, 255)
     file = io.BytesIO()
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], transparency=0, duration=100)
-    decoded = media.decode_video(file.getvalue(), 2, 8)
-    np.testing.assert_array_equal(decoded[:, 4, 4], [(255, 255, 255), (255, 0, 0)])
+    with av.open(file, "w", format="mov") as out:
+        video = out.add_stream("png", rate=8)
+        video.width, video.height, video.pix_fmt = 16, 16, "rgba"
+        out.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
+        out.mux(video.encode())
+    decoded = media.decode_video(file.getvalue(), 2, 16)[0]
+    np.testing.assert_array_equal(decoded[4, 4], (255, 0, 0))
+    np.testing.assert_array_equal(decoded[12, 4], (255, 255, 255))
 
 
 @pytest.mark.parametrize(("container", "codec"), [item for item in CONTAINERS if item[0] not in ("mpegts", "gif")])
@@ -144,8 +148,17 @@ def test_frames_lost_inside_are_noticed():
     assert reason(media.decode_video, bytes(data), 8, 16) in ("truncated", "undecodable")
 
 
+def test_a_decoder_that_falls_silent_is_noticed(monkeypatch):
+    decode = media_video._decode
+    monkeypatch.setattr(media_video, "_decode", lambda *arguments: itertools.islice(decode(*arguments), 12))
+    assert numbers(film("mp4", greys(13)), 4) == [1, 4, 8, 11]
+    assert reason(media.decode_video, film("mp4", greys(24)), 4, 16) == "truncated"
+
+
 def test_of_a_long_film_the_beginning_counts(monkeypatch):
     monkeypatch.setattr(media_video, "MAX_SECONDS", 1.0)
+    assert numbers(film("mp4", greys(24)), 4) == [1, 3, 5, 7]
+    monkeypatch.setattr(media_video, "MAX_PACKETS", 12)
     assert numbers(film("mp4", greys(24)), 4) == [1, 3, 5, 7]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m5jax.data.files import MediaError
-from m5jax.data.media_format import boundary, first_stream, identify, open_container
+from m5jax.data.media_format import MISSING_SHARE, boundary, first_stream, identify, open_container
 
 if TYPE_CHECKING:
     import av
@@ -19,15 +19,15 @@ SOUNDFILE_FORMATS = {
     "aiff": ("AIFF",),
     "flac": ("FLAC",),
     "ogg": ("OGG",),
-    "mp3": ("MP3",),
+    "mp3": ("MP3", "FLAC"),  # either may begin with an ID3 tag
 }
 """Formats that libsndfile decodes, and its names for them."""
 
+UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a FLAC whose header leaves its length open
 LIBAV_FORMATS = ("mp4", "matroska", "avi", "mpegts", "ac3")
 RATES = (8_000, 192_000)  # samples per second
 MAX_CHANNELS = 8
 MIN_SECONDS = 0.05  # two analysis windows of speech: less is a click
-MISSING_SHARE = 0.1  # of the declared duration: with more missing, a sound is cut
 MARGIN_SECONDS = 0.05  # decoded beyond the wanted end, so that the resampling filter has something to stand on
 
 
@@ -67,9 +67,9 @@ def _read_soundfile(data: bytes, kind: str, seconds: float) -> tuple[np.ndarray,
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         if file.format not in SOUNDFILE_FORMATS[kind]:
             raise MediaError("format_not_allowed", f"begins like {kind} but is {file.format}")
-        _check(file.samplerate, file.channels)
+        _check_format(file.samplerate, file.channels)
         samples = file.read(math.ceil(seconds * file.samplerate), dtype="float32", always_2d=True)
-        if len(samples):
+        if len(samples) and file.frames != UNKNOWN_LENGTH:
             _check_length(file)
         return samples, file.samplerate
 
@@ -94,13 +94,14 @@ def _read_libav(data: bytes, kind: str, seconds: float) -> tuple[np.ndarray, int
         rate, count, parts = 0, 0, [np.zeros((0, stream.codec_context.channels), np.float32)]
         for frame in container.decode(stream):
             rate, count = frame.sample_rate, count + frame.samples
-            _check(rate, frame.layout.nb_channels)
+            _check_format(rate, frame.layout.nb_channels)
             parts.append(_floats(frame))
             if count >= seconds * rate:
                 break
         declared = min(float((stream.duration or 0) * (stream.time_base or 0)), seconds)
-        if count < (1 - MISSING_SHARE) * declared * rate:
-            raise MediaError("truncated", f"{count / rate:.2f} s are there of {declared:.2f} s declared")
+        found = count / rate if rate else 0.0
+        if found < (1 - MISSING_SHARE) * declared:
+            raise MediaError("truncated", f"{found:.2f} s are there of {declared:.2f} s declared")
         return np.concatenate(parts), rate
 
 
@@ -117,7 +118,7 @@ def _floats(frame: "av.AudioFrame") -> np.ndarray:
     return (samples.astype(np.float32) - zero) / 2 ** (8 * samples.dtype.itemsize - 1)
 
 
-def _check(rate: int, channels: int) -> None:
+def _check_format(rate: int, channels: int) -> None:
     if not RATES[0] <= rate <= RATES[1] or not 1 <= channels <= MAX_CHANNELS:
         limits = f"{RATES[0]} to {RATES[1]} Hz and at most {MAX_CHANNELS} channels are taken"
         raise MediaError("format_not_allowed", f"{rate} Hz, {channels} channels; {limits}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 MAX_PIXELS = 40_000_000  # of one picture or frame
+MISSING_SHARE = 0.1  # of the duration that a container declares: with more missing, a film or sound is cut
 SLACK_BYTES = 64  # writers that count their own header wrongly are off by less
 
 _RIFF_KINDS = {b"WEBP": "webp", b"WAVE": "wav", b"AVI ": "avi", b"AIFF": "aiff", b"AIFC": "aiff"}

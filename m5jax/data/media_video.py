@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from m5jax.data.files import MediaError
-from m5jax.data.media_format import MAX_PIXELS, boundary, first_stream, identify, open_container
+from m5jax.data.media_format import MAX_PIXELS, MISSING_SHARE, boundary, first_stream, identify, open_container
 from m5jax.data.media_image import fit, flatten
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FORMATS = ("mp4", "matroska", "avi", "mpegts", "gif")
 MAX_SECONDS = 120.0  # of a longer film, the beginning counts
 MAX_PACKETS = 60_000  # what 120 s of film, sound and subtitles may come in
-MISSING_SHARE = 0.1  # of the declared duration: with more missing, a film is cut
 
 
 def decode_video(data: bytes, frames: int, side: int) -> np.ndarray:

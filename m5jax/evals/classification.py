@@ -134,5 +134,5 @@ def _vote(
 
 
 def _counts(train: int, labelled: Bool[np.ndarray, "m"], test_valid: Bool[np.ndarray, "m"]) -> dict[str, float]:
-    counts = {"train": train, "test": int(labelled.sum()), "unlabelled": int((~labelled).sum())}
+    counts = {"train": float(train), "test": float(labelled.sum()), "unlabelled": float((~labelled).sum())}
     return counts | ({"coverage": float(test_valid[labelled].mean())} if labelled.any() else {})

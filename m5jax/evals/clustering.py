@@ -47,7 +47,7 @@ def k_means(
     """
     labelled = labels >= 0
     rows = valid & labelled
-    scores: dict[str, float] = {"listings": int(rows.sum())}
+    scores = {"listings": float(rows.sum())}
     if labelled.any():
         scores["coverage"] = float(valid[labelled].mean())
     classes = len(np.unique(labels[rows]))
@@ -59,7 +59,7 @@ def k_means(
         # Raised where fewer embeddings differ than there are labels; `clusters` tells the reader.
         warnings.simplefilter("ignore", ConvergenceWarning)
         clusters = algorithm(**options).fit_predict(normalize(embeddings[rows]))
-    return scores | {"clusters": len(np.unique(clusters))} | agreement(labels[rows], clusters)
+    return scores | {"clusters": float(len(np.unique(clusters)))} | agreement(labels[rows], clusters)
 
 
 def agreement(labels: Int[np.ndarray, "n"], clusters: Int[np.ndarray, "n"]) -> dict[str, float]:

@@ -130,7 +130,8 @@ def evaluate(
     hits = (neighbours >= 0) & (gallery_labels[neighbours] == labels[:, None])
     first_hit_rank = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
     average_precision = _precision_at_hits(hits).sum(axis=1) / np.minimum(max(ks), positives)
-    scores: dict[str, float] = {"queries": len(query_labels), "answerable": len(scored), "gallery": len(gallery_labels)}
+    counts = {"queries": len(query_labels), "answerable": len(scored), "gallery": len(gallery_labels)}
+    scores = {name: float(count) for name, count in counts.items()}
     if len(scored):
         scores |= _scores_within(hits, positives, ks)
         scores["mrr"] = float(np.mean(hits.any(axis=1) / np.maximum(first_hit_rank, 1)))
@@ -158,8 +159,7 @@ def top_k(
     Args:
       queries, gallery: need not have unit length; a zero row has cosine 0 to everything.
       k: neighbours to return; may exceed the gallery.
-      query_valid: false = this query finds nothing.
-      gallery_valid: false = this row is never found.
+      query_valid, gallery_valid: false = the query finds nothing; the row is never found.
       exclude: gallery row that the query may not find, -1 = none.
       block: rows compared at once.
 
@@ -237,8 +237,8 @@ def _cosines(queries: _Rows, gallery: _Rows) -> Float[Array, "q g"]:
     """Cosines of every query with every gallery row; -inf where the query may not find the row."""
     # Accelerators would round the factors to 10 bits or fewer, which reorders close neighbours.
     cosines = jnp.einsum("qd,gd->qg", queries.vectors, gallery.vectors, precision=jax.lax.Precision.HIGHEST)
-    other = queries.gallery_row[:, None] != gallery.gallery_row[None]
-    findable = queries.valid[:, None] & gallery.valid[None] & other
+    own = queries.gallery_row[:, None] == gallery.gallery_row[None]
+    findable = queries.valid[:, None] & gallery.valid[None] & ~own
     return jnp.where(findable, jnp.where(cosines == 0, 0.0, cosines), -jnp.inf)  # -0 would rank below 0
 
 
