@@ -201,6 +201,9 @@ class Config:
     logging: Logging = section(Logging)
 
 
+MAX_STRIP_PIXELS = 65_000
+
+
 def default() -> Any:
     """A mutable copy of the defaults (a locked ConfigDict), for config files to change."""
     return ml_collections.ConfigDict(settings.to_dict(Config())).lock()
@@ -231,6 +234,11 @@ def _check_together(config: Config) -> None:
     for part, n, whole, total in divides:
         if total % n:
             raise ConfigError(f"{part} = {n} must divide {whole} = {total}")
+    if inputs.video.frames * inputs.video.size > MAX_STRIP_PIXELS:
+        raise ConfigError(
+            f"config.inputs.video.frames = {inputs.video.frames} of size = {inputs.video.size} make a film strip longer than"
+            f" the {MAX_STRIP_PIXELS} pixels a JPEG holds"
+        )
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     for name in config.export.subset:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 class StepTimer:
     """Wall-clock time since the last log line, and the part of it spent waiting for data."""
 
-    def __init__(self) -> None:
-        self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
+    def __init__(self, step: int) -> None:
+        self._start, self._waited, self._step = time.perf_counter(), 0.0, step
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -31,15 +31,11 @@ class StepTimer:
         yield
         self._start += time.perf_counter() - start
 
-    def step(self) -> None:
-        """Counts a step."""
-        self._steps += 1
-
-    def read(self) -> dict[str, float]:
-        """Milliseconds per step since the last call, in all and waiting for data."""
-        now, steps = time.perf_counter(), max(1, self._steps)
+    def read(self, step: int) -> dict[str, float]:
+        """Milliseconds per step since the last call, in all and waiting for data, now that `step` is done."""
+        now, steps = time.perf_counter(), max(1, step - self._step)
         times = {"ms_per_step": 1e3 * (now - self._start) / steps, "data_wait_ms": 1e3 * self._waited / steps}
-        self._start, self._waited, self._steps = now, 0.0, 0
+        self._start, self._waited, self._step = now, 0.0, step
         return times
 
 

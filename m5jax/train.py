@@ -82,7 +82,7 @@ def _loop(run: Run) -> step.State:
             if compiled is None:
                 compiled = train_step.lower(state, batch).compile()
                 run.say(profiling.describe_step(compiled, state["params"], run.model.flops, flops.TRAINING))
-                log.start()
+                log.timer = profiling.StepTimer(start)  # compilation is not a step
             dog.beat(f"running step {number}", factor=3 if number == start else 1)
             trace.at(number)
             with jax.profiler.StepTraceAnnotation("train", step_num=number):
@@ -126,22 +126,17 @@ class _Log:
         self._run, self._config = run, run.config
         self._schedule = optim.schedule(run.config)
         self._ceiling = profiling.matmul_ceiling(run.config.precision) * run.mesh.size
-        self._pending: tuple[int, Any, dict[str, float]] | None = None
-        self.timer = profiling.StepTimer()
+        self._pending: tuple[int, Any] | None = None
+        self.timer = profiling.StepTimer(start)
         self._writer = None
         if distributed.is_lead():
             board = run.folder.tensorboard if run.config.logging.tensorboard else None
             self._writer = writers.Metrics(run.folder.metrics, start, board)
 
-    def start(self) -> None:
-        """Forgets the time until here: compilation is not a step."""
-        self.timer = profiling.StepTimer()
-
     def step(self, number: int, metrics: step.Metrics) -> None:
-        """Counts step `number`; keeps its metrics if it is one to log."""
-        self.timer.step()
+        """Keeps the metrics of step `number` if it is one to log."""
         if number % self._config.logging.every == 0 or number == self._config.steps or number == 1:
-            self._pending = (number, metrics, self.timer.read())
+            self._pending = (number, metrics)
 
     def flush(self) -> None:
         """Writes the kept row, if any.
@@ -151,8 +146,9 @@ class _Log:
         """
         if self._pending is None:
             return
-        (number, metrics, times), self._pending = self._pending, None
-        fetched: Any = jax.device_get(metrics)
+        (number, metrics), self._pending = self._pending, None
+        fetched: Any = jax.device_get(metrics)  # returns when the step is done, so the time is that of whole steps
+        times = self.timer.read(number)
         row: dict[str, Any] = {"step": number}
         row |= {name: float(total) / max(float(count), 1.0) for name, (total, count) in fetched.items()}
         examples = self._config.batch_size / times["ms_per_step"] * 1e3

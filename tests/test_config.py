@@ -93,7 +93,9 @@ def test_command_line_mistakes_end_with_exit_code_64(arguments, message, capsys)
 
 def test_a_typo_in_a_config_file_is_named(tmp_path, capsys):
     path = tmp_path / "mine.py"
-    path.write_text("from m5jax import config\n\ndef get_config():\n    c = config.default()\n    c.stpes = 3\n    return c\n")
+    path.write_text(
+        "from m5jax import config\n\ndef get_config():\n    c = config.default()\n    c.stpes = 3\n    return c\n"
+    )
     assert main.main(["m5jax", "--config", str(path)]) == 64
     assert 'Did you mean "steps"' in capsys.readouterr().err
 

@@ -72,9 +72,9 @@ def test_the_media_are_what_the_catalogue_says(drawn):
 def test_same_dials_same_bytes_for_any_workers(drawn, tmp_path):
     calls = []
     again, other = tmp_path / "made" / "again", tmp_path / "other"
-    toy.make(DIALS, again, workers=2, progress=lambda *done: calls.append(done))
+    toy.make(DIALS, again, workers=2, advance=calls.append)
     toy.make(Toy(listings=60, categories=4, seed=4), other, workers=1)
-    assert calls == [(n, 60) for n in range(1, 61)]
+    assert sum(calls) == 60
     contents = [
         {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (drawn, again, other)

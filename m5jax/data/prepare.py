@@ -56,14 +56,7 @@ def find_catalogue(config: Config, quiet: bool = False) -> pathlib.Path:
     folder = pathlib.Path(config.data.root) / f"toy-{settings.digest(dials)[:12]}"
     if not folder.exists():
         with progress("drawing the embedded catalogue", dials.listings, quiet=quiet) as advance:
-            done = 0
-
-            def report(finished: int, total: int) -> None:
-                nonlocal done
-                advance(finished - done)
-                done = finished
-
-            toy.make(dials, folder, config.data.prepare_workers, report)
+            toy.make(dials, folder, config.data.prepare_workers, advance)
     return catalogue.find(folder)
 
 

@@ -81,9 +81,7 @@ class Draft:
     rng: np.random.Generator
 
 
-def make(
-    dials: Toy, folder: pathlib.Path, workers: int = 0, progress: Callable[[int, int], None] | None = None
-) -> None:
+def make(dials: Toy, folder: pathlib.Path, workers: int = 0, advance: Callable[[int], None] = lambda n: None) -> None:
     """Writes the catalogue into `folder`, all of it or nothing; a folder that exists is complete and left alone.
 
     The bytes depend on the dials alone, not on `workers`. Fewer than `dials.categories` categories appear where there
@@ -93,7 +91,7 @@ def make(
       dials: what to make.
       folder: receives catalogue.jsonl, images/, videos/, audios/, ground_truth.jsonl, dials.json and index.html.
       workers: processes that draw; 0 = one a core, 1 = this one.
-      progress: called with listings done and listings in all after each.
+      advance: called with the number of listings that were finished since the last call.
 
     Raises:
       DataError: PyAV, which encodes clips and sounds, is not installed.
@@ -105,7 +103,7 @@ def make(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         unfinished = pathlib.Path(scratch) / folder.name
-        _fill(unfinished, dials, workers, progress)
+        _fill(unfinished, dials, workers, advance)
         try:
             os.rename(unfinished, folder)
         except OSError:
@@ -113,7 +111,7 @@ def make(
                 raise
 
 
-def _fill(folder: pathlib.Path, dials: Toy, workers: int, progress: Callable[[int, int], None] | None) -> None:
+def _fill(folder: pathlib.Path, dials: Toy, workers: int, advance: Callable[[int], None]) -> None:
     for name in ("images", "videos", "audios"):
         (folder / name).mkdir(parents=True)
     shown = []
@@ -128,8 +126,7 @@ def _fill(folder: pathlib.Path, dials: Toy, workers: int, progress: Callable[[in
             ground_truth.write(json.dumps(truth, ensure_ascii=False) + "\n")
             if done <= PAGE_LISTINGS:
                 shown.append((row, truth))
-            if progress:
-                progress(done, dials.listings)
+            advance(1)
     (folder / "index.html").write_text(toy_page.render(shown, dials.listings), encoding="utf-8")
     (folder / "dials.json").write_text(json.dumps(settings.to_dict(dials), indent=2) + "\n", encoding="utf-8")
 

@@ -42,7 +42,7 @@ class Scale(nnx.Module):
         self.fusion = Fusion(tuple(specs), model, dtype, rngs)
         self.heads = nnx.Dict({name: MaskedHead(spec, vocabulary, model, dtype, rngs) for name, spec in specs.items()})
         # Trained as log(1/temperature): always positive, and a step of one size means the same everywhere.
-        self.log_scale = nnx.Param(jnp.full((), -jnp.log(config.objective.temperature)))
+        self.log_scale = nnx.Param(jnp.full((), -math.log(config.objective.temperature), jnp.float32))
 
     def encode(self, batch: Batch, key: Array | None) -> tuple[dict[str, Array], dict[str, Array]]:
         """States [B, N, D] and masks [B, N] of every modality."""
