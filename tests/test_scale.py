@@ -173,10 +173,10 @@ def test_masked_heads_hear_the_other_modalities(small, params):
 
 
 def test_harmony_acts_where_it_is_told_to():
-    batch = random_batch(small_config(), VOCABULARY, 8)
-    found = {}
+    two = {"inputs__modalities": ("image", "text")}
+    batch, found = random_batch(small_config(**two), VOCABULARY, 8), {}
     for where in ("off", "logits", "loss", "both"):
-        scale = compiled(small_config(objective__harmony=where))
+        scale = compiled(small_config(objective__harmony=where, **two))
         found[where] = scale.loss(scale.init(jax.random.key(1)), batch)[1]
     for name in ("contrastive", "masked_language", "masked_region"):
         assert len({float(objectives[name][0]) for objectives in found.values()}) == 4, name
@@ -208,8 +208,8 @@ def test_features_take_the_same_path_as_raw_media():
 
 
 def test_scan_and_remat_change_no_number():
-    two = {"model__encoder_layers": 2, "model__fusion_layers": 2, "model__dropout": 0.1}
-    batch, key = random_batch(small_config(), VOCABULARY, 8), jax.random.key(7)
+    two = {"inputs__modalities": ("image", "text"), "model__encoder_layers": 2, "model__dropout": 0.1}
+    batch, key = random_batch(small_config(**two), VOCABULARY, 8), jax.random.key(7)
     plain = compiled(small_config(**two))
     params = plain.init(jax.random.key(0))
     expected = plain.value_and_grad(params, batch, key)
@@ -220,7 +220,9 @@ def test_scan_and_remat_change_no_number():
 
 def test_full_remat_keeps_fewer_bytes_for_the_backward_pass():
     def temporaries(**changes):
-        config = small_config(model__encoder_layers=6, model__fusion_layers=6, inputs__image__patch=2, **changes)
+        config = small_config(
+            inputs__modalities=("image",), model__encoder_layers=8, inputs__image__patch=2, **changes
+        )
         scale, batch = Compiled(config), random_batch(config, VOCABULARY, 8)
         abstract = jax.eval_shape(scale.init, jax.random.key(0))
         return scale.value_and_grad.lower(abstract, batch).compile().memory_analysis().temp_size_in_bytes
@@ -229,8 +231,9 @@ def test_full_remat_keeps_fewer_bytes_for_the_backward_pass():
 
 
 def test_dropout_needs_a_key_and_follows_it():
-    scale = compiled(small_config(model__dropout=0.5))
-    params, batch = scale.init(jax.random.key(0)), random_batch(small_config(), VOCABULARY, 8)
+    config = small_config(model__dropout=0.5, inputs__modalities=("text", "table"))
+    scale, batch = compiled(config), random_batch(config, VOCABULARY, 8)
+    params = scale.init(jax.random.key(0))
     keys = (jax.random.key(1), jax.random.key(1), jax.random.key(2), None)
     one, again, other, without = (scale.loss(params, batch, key)[0] for key in keys)
     assert one == again
