@@ -66,6 +66,9 @@ class Model:
     encoder_layers: int = setting(2, "blocks of each encoder", low=1, high=100)
     fusion_layers: int = setting(2, "blocks of the joint transformer", low=1, high=100)
     projection: int = setting(128, "size of the contrastive embeddings", low=8)
+    pool: str = setting(
+        "mean", "what stands for a sequence of states: its first (SCALE), or their mean", choices=("mean", "first")
+    )
     dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
     remat: str = setting(
         "none",
@@ -248,6 +251,11 @@ def _check_together(config: Config) -> None:
             )
     if sorted((config.mesh.data, config.mesh.fsdp, config.mesh.model))[1] < 1:
         raise ConfigError("at most one axis of config.mesh may be -1, and none may be 0")
+    for name, path in (("config.workdir", config.workdir), ("config.data.root", config.data.root)):
+        if "://" in path:
+            raise ConfigError(
+                f"{name} = {path!r} must be a path: mount the bucket (gcsfuse, say) and give the mount point"
+            )
     if len(config.logging.profile) not in (0, 2):
         raise ConfigError(f"config.logging.profile = {config.logging.profile} must be empty or two steps")
     if config.distributed.process_id >= config.distributed.num_processes:

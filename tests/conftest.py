@@ -5,8 +5,7 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Most of the suite's time is compilation: unoptimised code computes the same, and the tests compute little.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 
 import io

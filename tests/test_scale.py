@@ -220,9 +220,7 @@ def test_scan_and_remat_change_no_number():
 
 def test_full_remat_keeps_fewer_bytes_for_the_backward_pass():
     def temporaries(**changes):
-        config = small_config(
-            inputs__modalities=("image",), model__encoder_layers=8, inputs__image__patch=2, **changes
-        )
+        config = small_config(inputs__modalities=("image",), model__encoder_layers=8, inputs__image__patch=2, **changes)
         scale, batch = Compiled(config), random_batch(config, VOCABULARY, 8)
         abstract = jax.eval_shape(scale.init, jax.random.key(0))
         return scale.value_and_grad.lower(abstract, batch).compile().memory_analysis().temp_size_in_bytes

@@ -80,7 +80,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
         network: Scale = bind(params)
         keys = (None, None) if key is None else jax.random.split(key)
         states, masks = network.encode(batch, keys[0])
-        pooled = jnp.stack([network.poolers[name](states[name]) for name in names], 1)
+        pooled = jnp.stack([network.poolers[name](states[name], masks[name]) for name in names], 1)
         fused = network.fusion(states, masks, keys[1])
         first = jnp.stack([fused[name][:, 0] for name in names], 1).astype(jnp.float32)
         weights = jnp.diagonal(harmony(first, present(batch)), axis1=1, axis2=2)
@@ -109,8 +109,8 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
 
     def agreement(params: Params, batch: Batch) -> Float[Array, "b m m"]:
         network: Scale = bind(params)
-        states, _ = network.encode(batch, None)
-        pooled = jnp.stack([network.poolers[name](states[name]) for name in names], 1)
+        states, masks = network.encode(batch, None)
+        pooled = jnp.stack([network.poolers[name](states[name], masks[name]) for name in names], 1)
         return harmony(pooled, present(batch))
 
     weights = {task: getattr(objective, task) for task in tasks.values()} | {"contrastive": objective.contrastive}

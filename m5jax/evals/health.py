@@ -1,0 +1,149 @@
+"""What a prepared catalogue holds and lacks: states of modalities, their combinations, categories, rejections."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from m5jax import modalities
+from m5jax.data import files
+from m5jax.data.prepared import REJECTIONS, Index, Prepared
+from m5jax.modalities import State
+
+MOST_COMBINATIONS = 12
+EXAMPLES = 3  # of each reason of rejection
+TOP_SHARE = 0.1  # of the categories, largest first
+RARE = 5  # listings; a category with fewer is rare
+
+
+@dataclasses.dataclass(frozen=True)
+class StateBar:
+    """What the listings of one split have of one modality: `counts` listings by name of state; `total` in all."""
+
+    split: str
+    counts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Listings of the split."""
+        return sum(self.counts.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """Listings that have exactly these modalities present. No names: the combinations too rare to be shown."""
+
+    names: tuple[str, ...]
+    count: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Categories:
+    """How listings spread over categories.
+
+    Attributes:
+      sizes: listings of each category, largest first.
+      largest, smallest: some categories at either end, (name, listings).
+      gini: Gini coefficient of the sizes; 0 = all alike, towards 1 = nearly all listings in one.
+      top_share: share of the listings that the largest `TOP_SHARE` of the categories (at least one) hold.
+      top_count: how many categories those are.
+      rare: categories with fewer than `RARE` listings.
+      unknown: listings without category.
+    """
+
+    sizes: np.ndarray
+    largest: list[tuple[str, int]]
+    smallest: list[tuple[str, int]]
+    gini: float
+    top_share: float
+    top_count: int
+    rare: int
+    unknown: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """What was lost for one reason: `examples` are rows of the rejections file."""
+
+    modality: str
+    reason: str
+    meaning: str
+    count: int
+    examples: list[dict[str, str | int]]
+
+
+def state_bars(prepared: Prepared) -> dict[str, list[StateBar]]:
+    """Per modality in use, its states in every split."""
+    order = [state.name.lower() for state in (State.PRESENT, State.ABSENT, State.EMPTY, State.CORRUPT)]
+    return {
+        name: [
+            StateBar(split, {state: of_split[name].get(state, 0) for state in order})
+            for split, of_split in prepared.manifest["states"].items()
+        ]
+        for name in prepared.inputs.modalities
+    }
+
+
+def combinations(indices: Sequence[Index]) -> list[Combination]:
+    """Which modalities occur together, most frequent first; what is beyond `MOST_COMBINATIONS` is summed up last."""
+    present = np.concatenate([index.states for index in indices]) == State.PRESENT
+    patterns, counts = np.unique(present, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    found = [
+        Combination(
+            tuple(name for name, there in zip(modalities.NAMES, patterns[row], strict=True) if there),
+            int(counts[row]),
+            float(counts[row] / len(present)),
+        )
+        for row in order
+    ]
+    rest = sum(combination.count for combination in found[MOST_COMBINATIONS:])
+    return found[:MOST_COMBINATIONS] + ([Combination((), rest, rest / len(present))] if rest else [])
+
+
+def categories(indices: Sequence[Index]) -> Categories | None:
+    """How listings spread over categories; None for a catalogue without any."""
+    counts = Counter(category for index in indices for category in index.categories)
+    unknown = counts.pop("", 0)
+    if not counts:
+        return None
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    sizes = np.asarray([count for _, count in ranked])
+    top = max(1, round(TOP_SHARE * len(sizes)))
+    return Categories(
+        sizes=sizes,
+        largest=ranked[:5],
+        smallest=ranked[5:][-5:],
+        gini=gini(sizes),
+        top_share=float(sizes[:top].sum() / sizes.sum()),
+        top_count=top,
+        rare=int((sizes < RARE).sum()),
+        unknown=unknown,
+    )
+
+
+def gini(sizes: np.ndarray) -> float:
+    """Half the mean difference between two sizes, over the mean size (Gini, Variabilità e mutabilità, 1912)."""
+    ascending, n = np.sort(sizes), len(sizes)
+    return float(((2 * np.arange(1, n + 1) - n - 1) * ascending).sum() / (n * ascending.sum()))
+
+
+def rejections(prepared: Prepared) -> list[Rejected]:
+    """What preparation could not use, by reason, most frequent first, with examples."""
+    counted: Mapping[str, int] = prepared.manifest["rejected"]
+    examples: dict[str, list[dict[str, str | int]]] = {key: [] for key in counted}
+    if counted:
+        # Not splitlines(): the separators of Unicode may stand inside a row.
+        with (prepared.folder / REJECTIONS).open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                row = json.loads(line)
+                kept = examples[f"{row['modality'] or 'listing'}/{row['reason']}"]
+                if len(kept) < EXAMPLES:
+                    kept.append(row)
+    return [
+        Rejected(*key.split("/", 1), files.REASONS.get(key.split("/", 1)[1], ""), count, examples[key])
+        for key, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ]
