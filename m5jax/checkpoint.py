@@ -13,6 +13,7 @@ import logging
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,6 +24,9 @@ from m5jax.errors import CheckpointError
 from m5jax.optim import path_of
 
 log = logging.getLogger(__name__)
+
+
+Check = Callable[[dict[str, Any]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +67,12 @@ class Checkpoints:
             self._retain()
         distributed.barrier(f"saved {step}")
 
-    def restore(self, abstract: Any) -> Restored | None:
+    def restore(self, abstract: Any, check: Check = lambda facts: None) -> Restored | None:
         """The newest step that verifies, placed as `abstract` says; None if the folder has no checkpoint.
 
         Args:
           abstract: the state as ShapeDtypeStructs with shardings.
+          check: called with the step's facts before any array is read; raises if they do not fit.
 
         Raises:
           CheckpointError: there are checkpoints, but none verifies; or arrays of another shape, dtype or name.
@@ -76,11 +81,12 @@ class Checkpoints:
         if step is None:
             return None
         certificate = self._certificate(step)
+        check(certificate["facts"])
         _check_tree(certificate["tree"], _tree(abstract), self._path(step))
         state = self._orbax.restore(self._path(step), abstract)
         return Restored(step, state, certificate["facts"])
 
-    def restore_params(self, abstract: Any) -> Restored:
+    def restore_params(self, abstract: Any, check: Check = lambda facts: None) -> Restored:
         """Like `restore`, for the parameters alone: what evaluation and export need.
 
         Raises:
@@ -90,6 +96,7 @@ class Checkpoints:
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}: train first, or set config.workdir")
         certificate, wanted = self._certificate(step), {"params": abstract}
+        check(certificate["facts"])
         saved = {path: leaf for path, leaf in certificate["tree"].items() if path.startswith("params/")}
         _check_tree(saved, _tree(wanted), self._path(step))
         # The optimizer's arrays are read as placeholders, so they cost neither time nor memory.

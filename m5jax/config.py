@@ -239,8 +239,8 @@ def _check_together(config: Config) -> None:
             raise ConfigError(f"{part} = {n} must divide {whole} = {total}")
     if inputs.video.frames * inputs.video.size > MAX_STRIP_PIXELS:
         raise ConfigError(
-            f"config.inputs.video.frames = {inputs.video.frames} of size = {inputs.video.size} make a film strip longer than"
-            f" the {MAX_STRIP_PIXELS} pixels a JPEG holds"
+            f"config.inputs.video.frames = {inputs.video.frames} of size = {inputs.video.size} make a film strip longer"
+            f" than the {MAX_STRIP_PIXELS} pixels a JPEG holds"
         )
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")

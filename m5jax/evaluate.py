@@ -1,13 +1,18 @@
 """Scores of a model: a few while it trains, all of them and the report at the end or on a checkpoint."""
 
 import json
+import shlex
+import sys
 from typing import Any
+
+import jax
 
 from m5jax import distributed
 from m5jax.config import Config
 from m5jax.embed import Embedder, concatenate, subsets
-from m5jax.evals import report, suite
+from m5jax.evals import suite
 from m5jax.models.interface import Params
+from m5jax.report import page
 from m5jax.run import Run, open_run
 
 HEADLINES = ("retrieval/category/fused/p@1", "retrieval/category/fused/map@10", "retrieval/instance/fused/p@1")
@@ -55,7 +60,19 @@ def final(run: Run, params: Params, step: int) -> None:
     run.folder.scores.write_text(json.dumps(scores, indent=1), encoding="utf-8")
     _append(run, step, scores)
     print(table(scores, tuple(subsets(run.config))), flush=True)
-    report.write(run.folder, run.prepared, run.config, step, scores, results, embedded)
+    page.write(
+        page.Scored(
+            folder=run.folder,
+            prepared=run.prepared,
+            config=run.config,
+            step=step,
+            parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+            command=f"python -m m5jax.main {shlex.join(sys.argv[1:])}",
+            scores=scores,
+            results=results,
+            embedded=embedded,
+        )
+    )
 
 
 def _embed(run: Run, params: Params, splits: tuple[str, ...]) -> dict[str, suite.Split]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from m5jax import distributed, inputs, run_folder, settings, sharding
-from m5jax.checkpoint import Checkpoints
+from m5jax.checkpoint import Check, Checkpoints
 from m5jax.config import Config
 from m5jax.data import tokenizer
 from m5jax.data.prepare import prepare
@@ -59,9 +59,12 @@ class Run:
         abstract = jax.eval_shape(lambda: self.model.init(jax.random.key(0)))
         places = sharding.shardings({"params": abstract}, self.mesh)["params"]
         placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
-        restored = self.checkpoints.restore_params(placed)
-        require_same(restored.facts, self.facts, ("tokenizer", "preprocessing"), self.folder.checkpoints)
+        restored = self.checkpoints.restore_params(placed, self.check("tokenizer", "preprocessing"))
         return restored.step, restored.state
+
+    def check(self, *names: str) -> Check:
+        """Raises ConfigError for a checkpoint that was written under other facts of these names."""
+        return lambda saved: require_same(saved, self.facts, names, self.folder.checkpoints)
 
 
 @contextlib.contextmanager

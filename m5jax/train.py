@@ -14,7 +14,7 @@ from m5jax.config import Config
 from m5jax.data import pipeline
 from m5jax.errors import DataError, NumericError, Preempted
 from m5jax.models import flops
-from m5jax.run import Run, open_run, require_same
+from m5jax.run import Run, open_run
 
 SKIPPED_IN_A_ROW = 10  # updates that were not finite before the run gives up
 
@@ -111,10 +111,9 @@ def _restore_or_init(run: Run, optimizer: Any) -> tuple[step.State, int]:
     abstract = jax.eval_shape(init)
     places = sharding.shardings(abstract, run.mesh)
     placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
-    restored = checkpoints.restore(placed)
+    restored = checkpoints.restore(placed, run.check("data", "tokenizer", "preprocessing"))
     if restored is None:
         return step.sharded_init(run.model, optimizer, config.seed, run.mesh), 0
-    require_same(restored.facts, run.facts, ("data", "tokenizer", "preprocessing"), checkpoints.folder)
     run.say(f"resuming at step {restored.step}")
     return restored.state, restored.step
 

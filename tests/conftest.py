@@ -13,14 +13,14 @@ import json
 import pathlib
 import tempfile
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
 from absl import flags
 from PIL import Image
+from small import small_config
 
-from m5jax import config as config_lib
-from m5jax import settings
 from m5jax.data import prepare
 from m5jax.data.prepared import Prepared
 
@@ -29,6 +29,10 @@ CACHE = pathlib.Path(os.environ.get("M5JAX_TEST_CACHE", pathlib.Path(tempfile.ge
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
+# The same examples every time, without a clock that a busy machine would stop.
+hypothesis.settings.register_profile("m5jax", deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile("m5jax")
+
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the reference data ../shared is not beside the project")
 
@@ -36,28 +40,6 @@ needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the reference dat
 def pytest_configure(config):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read absl flags
-
-
-def small_config(**changes):
-    """A configuration that trains in seconds; `changes` are dotted paths with __ for the dot."""
-    values = settings.to_dict(config_lib.Config())
-    values |= {"steps": 4, "batch_size": 8}
-    values["model"] |= {"width": 32, "heads": 2, "encoder_layers": 1, "fusion_layers": 1, "projection": 16}
-    values["inputs"]["image"] |= {"size": 16, "patch": 8}
-    values["inputs"]["video"] |= {"size": 16, "patch": 8, "frames": 4}
-    values["inputs"]["audio"] |= {"frames": 16, "block": 8, "mels": 16}
-    values["inputs"]["text"]["length"] = 12
-    values["inputs"]["table"]["length"] = 20
-    values["data"] |= {"vocabulary": 400, "prepare_workers": 1}
-    values["evaluate"] |= {"batch_size": 16, "ks": (1, 3)}
-    for path, value in changes.items():
-        *sections, name = path.split("__")
-        target = values
-        for section in sections:
-            target = target[section]
-        assert name in target, path
-        target[name] = value
-    return config_lib.freeze(values)
 
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "black": (20, 20, 20)}
@@ -70,15 +52,18 @@ def write_catalogue(folder, listings=48, tail=None):
     (folder / "images").mkdir(parents=True)
     rows = []
     for i in range(listings):
-        colour, kind = list(COLOURS)[i % len(COLOURS)], KINDS[i % len(KINDS)]
+        product, copy = i % 12, i // 12
+        colour, kind = list(COLOURS)[product % len(COLOURS)], KINDS[product % len(KINDS)]
+        # Whole products train, validate or are searched for: the first listing of a product asks for the others.
+        split = "train" if product < 6 else "val" if product < 8 else "gallery" if copy else "query"
         pixels = np.clip(rng.normal(COLOURS[colour], 10, (24, 24, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{i}.jpg")
         rows.append(
             {
                 "id": f"item-{i}",
-                "split": ("train", "train", "gallery", "train", "query", "val")[i % 6],
+                "split": split,
                 "source": "shop",
-                "instance_id": f"product-{i % 12}",
+                "instance_id": f"product-{product}",
                 "category": ["goods", kind],
                 "title": f"{kind} number {i}" if i % 5 else None,
                 "attributes": [["colour", colour], ["kind", kind], ["weight", i]] if i % 4 else None,

@@ -64,8 +64,16 @@ def test_values_that_cannot_work_are_refused(path, value, message):
 
 def test_command_line_overrides_keep_their_types():
     config = main.parse(
-        ["m5jax", "--config", "configs/quickstart.py", "--config.steps=7", "--config.optimizer.learning_rate=1"]
-        + ["--config.inputs.modalities=image,text", "--config.evaluate.ks=1,10", "--config.model.scan=False"]
+        [
+            "m5jax",
+            "--config",
+            "configs/quickstart.py",
+            "--config.steps=7",
+            "--config.optimizer.learning_rate=1",
+            "--config.inputs.modalities=image,text",
+            "--config.evaluate.ks=1,10",
+            "--config.model.scan=False",
+        ]
     )
     assert config.steps == 7
     assert config.optimizer.learning_rate == 1.0

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_batch, small_config
+from conftest import random_batch
+from small import small_config
 
 from m5jax.models import families, flops
 from m5jax.models.interface import total_loss

@@ -5,7 +5,7 @@ import pathlib
 
 import jax
 import pytest
-from conftest import small_config
+from small import small_config
 
 from m5jax import config as config_lib
 from m5jax import optim, sharding, step

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import random_batch, small_config
+from conftest import random_batch
+from small import small_config
 
 from m5jax import config as config_lib
 from m5jax import optim, sharding, step

@@ -5,7 +5,7 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_config
+from small import small_config
 
 from m5jax import modalities
 from m5jax.models.encoders import to_blocks

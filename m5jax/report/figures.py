@@ -5,7 +5,7 @@ Colours are CSS classes, so that a chart follows the reader's light or dark them
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,11 @@ from jaxtyping import Float
 from m5jax import modalities
 
 WIDTH, HEIGHT = 320, 190
+SPARK_WIDTH, SPARK_HEIGHT, SPARK_AIR = 120, 28, 3
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 34  # margins of the plot, where its labels stand
+# What the page needs of these to draw axes.
+FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM}
+SPARK_FRAME = {"width": SPARK_WIDTH, "height": SPARK_HEIGHT}
 MOST_POINTS = 200  # of one line
 FEW_POINTS = 20  # up to here each is drawn as a dot too
 LOG_FROM = 20.0  # largest over smallest value from which on a scale that may be logarithmic is
@@ -31,13 +35,12 @@ class Line:
       name: what it shows.
       colour: CSS class.
       points: (x, y) in the units of the viewBox, at most about `MOST_POINTS`.
-      first, last: its first and last value, in the units of the data.
+      last: its last value, in the unit of the data.
     """
 
     name: str
     colour: str
     points: list[tuple[float, float]]
-    first: float
     last: float
 
     @property
@@ -93,18 +96,50 @@ def chart(
         up = TOP + (high - (np.log10(y) if log else y)) / (high - low) * (HEIGHT - TOP - BOTTOM)
         return [(round(float(a), 1), round(float(u), 1)) for a, u in zip(across, up, strict=True)]
 
-    lines = [
-        Line(name, COLOURS.get(name, "c0"), place(*thin(x, y)), float(y[0]), float(y[-1]))
-        for name, (x, y) in finite.items()
-    ]
+    lines = [Line(name, COLOURS.get(name, "c0"), place(*thin(x, y)), float(y[-1])) for name, (x, y) in finite.items()]
     x_values, y_values = ticks(left, right, 4), log_ticks(low, high) if log else ticks(low, high)
-    x_ticks = [(x, label(value)) for value in x_values for x, _ in place(np.asarray([value]), ys[:1])]
-    y_ticks = [(y, label(value)) for value in y_values for _, y in place(xs[:1], np.asarray([value]))]
+    across = [x for x, _ in place(np.asarray(x_values), np.full(len(x_values), ys[0]))]
+    up = [y for _, y in place(np.full(len(y_values), xs[0]), np.asarray(y_values))]
+    x_ticks = list(zip(across, labels(x_values), strict=True))
+    y_ticks = list(zip(up, labels(y_values), strict=True))
     return Chart(title, unit, x_label, lines, x_ticks, y_ticks)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sparkline:
+    """A line of a word's size, without axes: `points` in its viewBox, its `first` and `last` value beside it."""
+
+    name: str
+    points: list[tuple[float, float]]
+    first: float
+    last: float
+
+
+def sparklines(curves: Mapping[str, Curve]) -> list[Sparkline]:
+    """Curves on one common scale, to be compared; those without a finite point are left out."""
+    finite = {name: _finite(*curve) for name, curve in curves.items()}
+    finite = {name: thin(*curve) for name, curve in finite.items() if len(curve[0])}
+    if not finite:
+        return []
+    xs, ys = (np.concatenate([curve[axis] for curve in finite.values()]) for axis in (0, 1))
+    across = (SPARK_WIDTH - 2 * SPARK_AIR) / max(float(xs.max() - xs.min()), 1e-9)
+    up = (SPARK_HEIGHT - 2 * SPARK_AIR) / max(float(ys.max() - ys.min()), 1e-9)
+    return [
+        Sparkline(
+            name,
+            [
+                (round(float(SPARK_AIR + (a - xs.min()) * across), 1), round(float(SPARK_AIR + (ys.max() - b) * up), 1))
+                for a, b in zip(x, y, strict=True)
+            ],
+            float(y[0]),
+            float(y[-1]),
+        )
+        for name, (x, y) in finite.items()
+    ]
+
+
 def thin(x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], most: int = MOST_POINTS) -> Curve:
-    """At most `most` points of a curve: its ends, and the lowest and highest of each stretch, so that no spike is lost."""
+    """At most `most` points of a curve: its ends and the extremes of each stretch, so that no spike is lost."""
     if len(x) <= most:
         return x, y
     kept = {0, len(x) - 1}
@@ -115,13 +150,13 @@ def thin(x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], most: int = MOST_
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """At most `most` round numbers from `low` to `high`, evenly spaced."""
-    size = 10.0 ** math.floor(math.log10((high - low) / most))
-    for step in (size * factor for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first < most:
-            return [number * step for number in range(first, last + 1)]
-    raise AssertionError("steps of up to 50 times a fifth of the range always suffice")
+    """At most `most` (at least 2) round numbers from `low` to `high`, evenly spaced."""
+    size, values = 10.0 ** math.floor(math.log10((high - low) / most)), []
+    for step in (size * factor for factor in (1, 2, 2.5, 5, 10, 20)):
+        values = [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+        if len(values) <= most:
+            break
+    return values
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -135,11 +170,21 @@ def log_ticks(low: float, high: float) -> list[float]:
     return inside
 
 
-def label(value: float) -> str:
-    """A tick as short as it can be told: 1,000 or 0.25 or 1e-05."""
+def label(value: float, digits: int = 4) -> str:
+    """A value in so many digits: 1,000 or 0.25 or 1e-05."""
     if value == 0:
         return "0"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits / 10 else f"{value:,.{digits}g}"
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """Values as short as they can be told apart."""
+    texts: list[str] = []
+    for digits in (4, 7, 10):
+        texts = [label(value, digits) for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
 
 
 def _finite(x: np.ndarray, y: np.ndarray) -> Curve:

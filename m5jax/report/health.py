@@ -143,7 +143,8 @@ def rejections(prepared: Prepared) -> list[Rejected]:
                 kept = examples[f"{row['modality'] or 'listing'}/{row['reason']}"]
                 if len(kept) < EXAMPLES:
                     kept.append(row)
-    return [
-        Rejected(*key.split("/", 1), files.REASONS.get(key.split("/", 1)[1], ""), count, examples[key])
-        for key, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    found = []
+    for key, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
+        modality, reason = key.split("/", 1)
+        found.append(Rejected(modality, reason, files.REASONS.get(reason, ""), count, examples[key]))
+    return found

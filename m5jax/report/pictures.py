@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -63,7 +64,7 @@ def _spectrogram(record: Record, inputs: Inputs) -> Image.Image:
     return image.resize((min(image.width, SPECTROGRAM[0]), min(image.height, SPECTROGRAM[1])), Image.Resampling.BOX)
 
 
-def _open(jpeg: bytes) -> Image.Image:
+def _open(jpeg: Any) -> Image.Image:
     return Image.open(io.BytesIO(jpeg), formats=("JPEG",)).convert("RGB")
 
 

@@ -2,20 +2,20 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
 from m5jax import modalities
 from m5jax.data.prepared import Prepared
 from m5jax.evals import suite
-from m5jax.evals.pictures import pictures
 from m5jax.evals.retrieval import Retrieval
 from m5jax.evals.suite import Split
 from m5jax.modalities import State
+from m5jax.report.pictures import pictures
 
 NEIGHBOURS = 5
 FIELDS = 4  # rows of the table that a card quotes
-QUOTED = 160  # characters of a title, name or value that a card quotes
 SUBSET = "fused"
 
 
@@ -24,7 +24,7 @@ class Card:
     """A listing as a person sees it.
 
     Attributes:
-      id, source, title, category: as in the catalogue, titles shortened.
+      id, source, title, category: as in the catalogue.
       fields: the first rows of its table.
       pictures: what can be seen of it: per modality, a data: URI.
       states: per modality in use, what the listing has of it: "present", "absent", "empty" or "corrupt".
@@ -72,6 +72,7 @@ class Answers:
         self._query, self._gallery, self._result, self._inputs = query, gallery, result, prepared.inputs
         self._records = {"query": prepared.records("query"), "gallery": prepared.records("gallery")}
         self._labels = suite.labels(query.index, task), suite.labels(gallery.index, task)
+        self._products = suite.labels(query.index, "instance"), suite.labels(gallery.index, "instance")
         self._groups = self._labels[0][result.query_rows]
         self._answered = np.flatnonzero(result.neighbours[:, 0] >= 0)
         asked, searched = (split.embeddings.vectors[SUBSET] for split in (query, gallery))
@@ -83,8 +84,8 @@ class Answers:
 
     def spread(self, count: int) -> list[Answer]:
         """Answers to queries of all sizes of category, large and small; the same ones for the same catalogue."""
-        sizes = Counter(self._groups)
-        by_size = sorted(self._answered, key=lambda row: (-sizes[self._groups[row]], self._groups[row], row))
+        sizes = Counter(self._groups[self._answered])
+        by_size = sorted(self._answered.tolist(), key=lambda row: (-sizes[self._groups[row]], self._groups[row], row))
         turns = _one_per_group(by_size, self._groups)[: max(count, len(sizes))]
         chosen = np.linspace(0, len(turns) - 1, min(count, len(turns))).round().astype(int)
         return [self._answer(turns[position]) for position in chosen]
@@ -95,22 +96,20 @@ class Answers:
         Of equals those come first whose nearest neighbour is nearest: surely right, or surely wrong.
         """
         precision, nearest = self._result.average_precision[self._answered], self._cosines[self._answered, 0]
-        orders = (self._answered[np.lexsort((-nearest, key))] for key in (-precision, precision))
-        best, worst = (_one_per_group(list(order), self._groups)[:count] for order in orders)
+        orders = (self._answered[np.lexsort((-nearest, key))].tolist() for key in (-precision, precision))
+        best, worst = (_one_per_group(order, self._groups)[:count] for order in orders)
         return [self._answer(row) for row in best], [self._answer(row) for row in worst]
 
     def _answer(self, row: int) -> Answer:
         asked, found = int(self._result.query_rows[row]), self._result.neighbours[row, :NEIGHBOURS]
         neighbours = []
         for rank, position in enumerate(int(position) for position in found if position >= 0):
-            product = self._query.index.instance_ids[asked]
-            own = self._query.index.sources[asked] == self._gallery.index.sources[position]
             neighbours.append(
                 dataclasses.replace(
                     self._card("gallery", self._gallery, position),
                     rank=rank + 1,
                     right=bool(self._labels[1][position] == self._labels[0][asked]),
-                    same_product=bool(product and own and self._gallery.index.instance_ids[position] == product),
+                    same_product=bool(self._products[0][asked] == self._products[1][position] != ""),
                     cosine=float(self._cosines[row, rank]),
                 )
             )
@@ -121,30 +120,23 @@ class Answers:
 
     def _card(self, split: str, of: Split, position: int) -> Card:
         index, record = of.index, self._records[split][position]
-        states = {
-            name: State(index.states[position][modalities.NAMES.index(name)]) for name in self._inputs.modalities
-        }
+        states = {name: State(index.states[position][modalities.NAMES.index(name)]) for name in self._inputs.modalities}
         return Card(
             id=index.ids[position],
             source=index.sources[position],
-            title=shorten(index.titles[position]),
+            title=index.titles[position],
             category=index.categories[position],
-            fields=[(shorten(name), shorten(value)) for name, value in record.fields[:FIELDS]],
+            fields=list(record.fields[:FIELDS]),
             pictures=pictures(record, self._inputs),
             states={name: state.name.lower() for name, state in states.items()},
         )
 
 
-def shorten(text: str) -> str:
-    """The text, or as much of it as is quoted."""
-    return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
-
-
-def _one_per_group(rows: list[int], groups: np.ndarray) -> list[int]:
+def _one_per_group(rows: Iterable[int], groups: np.ndarray) -> list[int]:
     """The rows in another order: first the first of every group, then the second ones, and so on."""
     seen: Counter[str] = Counter()
-    turns = []
+    turns: dict[int, int] = {}
     for row in rows:
-        turns.append(seen[groups[row]])
+        turns[row] = seen[groups[row]]
         seen[groups[row]] += 1
-    return [rows[position] for position in np.argsort(turns, kind="stable")]
+    return sorted(turns, key=turns.__getitem__)
