@@ -118,46 +118,55 @@ def find(path: str | pathlib.Path) -> pathlib.Path:
 def read(path: str | pathlib.Path) -> Iterator[Listing | Rejection]:
     """Every row of a listing file, in order, as a listing or as a rejection.
 
-    Duplicate ids keep their first row. Rows out = rows in.
+    Duplicate ids keep their first row. Rows out = rows in; a blank line of JSONL is not a row.
+
+    Raises:
+      DataError: a Parquet file is damaged, so that nobody knows its rows.
     """
     path, seen = pathlib.Path(path), set()
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
     for line, row in rows:
-        known_id = ""
         try:
             if isinstance(row, RowError):
                 raise row
-            raw_id = row.get("id")
-            known_id = raw_id[:MAX_ID_CHARS] if isinstance(raw_id, str) else ""
             listing = parse(row)
             if listing.id in seen:
                 raise RowError("duplicate_id", f"id {listing.id!r} stands on an earlier line")
+            seen.add(listing.id)
+            yield listing
         except RowError as error:
-            yield Rejection(known_id, error.reason, error.detail, line=line)
-            continue
-        seen.add(listing.id)
-        yield listing
+            known_id = row["id"] if isinstance(row, dict) and isinstance(row.get("id"), str) else ""
+            yield Rejection(known_id[:MAX_ID_CHARS], error.reason, error.detail, line=line)
 
 
 def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, _parse_json(line)
+        yield from ((number, _parse_json(line)) for number, line in enumerate(file, start=1) if line.strip())
 
 
 def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     import pyarrow.parquet
 
-    file, number = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True), 0
-    for batch in file.iter_batches(batch_size=1024):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+    try:
+        file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
+        rows = (row for batch in file.iter_batches(batch_size=1024) for row in _batch_rows(batch))
+        yield from enumerate(rows, start=1)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}. Write it anew.") from error
+
+
+def _batch_rows(batch: Any) -> list[dict[str, Any] | RowError]:
+    """The rows of a pyarrow RecordBatch; a string that is not UTF-8, which only shows here, costs its own row."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if len(batch) == 1:
+            return [RowError("invalid_utf8", str(error))]
+        return [row for number in range(len(batch)) for row in _batch_rows(batch.slice(number, 1))]
 
 
 def _parse_json(line: bytes) -> dict[str, Any] | RowError:
-    """One line of JSONL, strictly: UTF-8, no NaN, no key twice, no bottomless nesting."""
+    """One line of JSONL, strictly: UTF-8, no NaN, no key twice, no bottomless nesting, no half characters."""
     if len(line) > MAX_ROW_BYTES:
         return RowError("row_too_long", f"{len(line)} bytes; the limit is {MAX_ROW_BYTES}")
 
@@ -166,24 +175,19 @@ def _parse_json(line: bytes) -> dict[str, Any] | RowError:
             raise RowError("duplicate_key", f"a key stands twice among {[key for key, _ in pairs][:20]}")
         return keys
 
-    def constant(name: str) -> Any:
-        raise RowError("invalid_json", f"{name} is not JSON")
+    def refuse(constant: str) -> Any:
+        raise RowError("invalid_json", f"{constant} is not JSON")
 
     try:
-        row = json.loads(line.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
+        json.dumps(row, ensure_ascii=False).encode()  # fails on half a character, "\\ud83d": nobody could write it
     except RowError as error:
         return error
-    except UnicodeDecodeError as error:
-        return RowError("invalid_utf8", f"byte {error.start} of the line: {error.reason}")
-    except RecursionError:
-        return RowError("invalid_json", "nested too deeply")
-    except ValueError as error:
+    except UnicodeError as error:
+        return RowError("invalid_utf8", str(error))
+    except (ValueError, RecursionError) as error:
         return RowError("invalid_json", str(error))
-    return (
-        row
-        if isinstance(row, dict)
-        else RowError("not_an_object", f"a row must be an object, not {type(row).__name__}")
-    )
+    return row if isinstance(row, dict) else RowError("not_an_object", f"a row must be one, not {type(row).__name__}")
 
 
 def parse(row: dict[str, Any]) -> Listing:
@@ -229,63 +233,66 @@ def derived_split(identity: str, instance: str) -> str:
 
 def _text(row: dict[str, Any], key: str) -> str | None:
     value = row.get(key)
-    if value is not None and not isinstance(value, str):
+    if not isinstance(value, str | None):
         raise RowError("invalid_field", f"{key} must be a string or null, not {type(value).__name__}")
-    if value is not None and len(value) > MAX_TEXT_CHARS:
-        raise RowError("text_too_long", f"{key} has {len(value)} characters; the limit is {MAX_TEXT_CHARS}")
-    return value
+    return None if value is None else _bounded(value, key)
+
+
+def _bounded(text: str, key: str) -> str:
+    if len(text) > MAX_TEXT_CHARS:
+        raise RowError("text_too_long", f"{key} has {len(text)} characters; the limit is {MAX_TEXT_CHARS}")
+    return text
 
 
 def _category(value: Any) -> tuple[str, ...]:
-    path = [value] if isinstance(value, str) else value or []
-    if not isinstance(path, list) or not all(isinstance(part, str) for part in path):
+    labels = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise RowError("invalid_field", "category must be a string, a list of strings (coarse to fine), or null")
-    return tuple(path)
+    return tuple(_bounded(label, "category") for label in labels)
 
 
 def _attributes(value: Any) -> tuple[tuple[str, str], ...] | None:
+    """(name, value) pairs. One whose value is null is left out: tables with fixed columns are full of them."""
     if value is None:
         return None
     pairs = list(value.items()) if isinstance(value, dict) else value
-    scalars = (str, int, float)
-    if not isinstance(pairs, list) or not all(
-        isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(part, scalars) for part in pair)
-        for pair in pairs
-    ):
+    if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise RowError("invalid_field", "attributes must be a list of [name, value] pairs, an object, or null")
     if len(pairs) > MAX_FIELDS:
         raise RowError("too_many_fields", f"{len(pairs)} attributes; the limit is {MAX_FIELDS}")
-    return tuple((str(name), str(text)) for name, text in pairs)
+    return tuple((_scalar(name), _scalar(content)) for name, content in pairs if content is not None)
+
+
+def _scalar(value: Any) -> str:
+    if not isinstance(value, str | int | float):
+        raise RowError("invalid_field", f"a name or value of attributes must be a scalar, not {type(value).__name__}")
+    return _bounded(str(value), "a name or value of attributes")
 
 
 def _media(row: dict[str, Any], key: str) -> tuple[MediaRef, ...]:
     value = row.get(key)
-    refs = [value] if isinstance(value, (str, dict)) else value or []
+    refs = [] if value is None else [value] if isinstance(value, (str, dict)) else value
     if not isinstance(refs, list):
         raise RowError("invalid_field", f"{key} must be a list of files")
     return tuple(_media_ref(ref, key) for ref in refs)
 
 
 def _media_ref(ref: Any, key: str) -> MediaRef:
-    if isinstance(ref, str):
-        ref = {"path": ref}
+    ref = {"path": ref} if isinstance(ref, str) else ref
     if not isinstance(ref, dict):
         raise RowError("invalid_field", f"an entry of {key} must be a path, or an object with path or shard and member")
-    path, member = ref.get("path") or ref.get("shard"), ref.get("member") or ""
-    digest = ref.get("sha256") or ""
-    if not isinstance(path, str) or not path or not isinstance(member, str) or not isinstance(digest, str):
+    path, member, digest = ref.get("path") or ref.get("shard"), ref.get("member") or "", ref.get("sha256") or ""
+    if not path or not all(isinstance(part, str) for part in (path, member, digest)):
         raise RowError("invalid_field", f"an entry of {key} needs path, or shard and member, as strings")
-    if "shard" in ref and not member:
+    if ref.get("shard") and not member:
         raise RowError("invalid_field", f"an entry of {key} names a shard but no member")
     return MediaRef(path, member, digest.lower())
 
 
 def digest(path: pathlib.Path) -> str:
     """SHA-256 over the listing file and the names and sizes of the tar shards beside it."""
-    total = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            total.update(chunk)
+        total = hashlib.file_digest(file, "sha256")
     for shard in sorted(path.parent.glob("*.tar")):
         total.update(f"{shard.name}:{shard.stat().st_size}\n".encode())
     return total.hexdigest()

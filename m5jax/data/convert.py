@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any
 
 from m5jax import modalities
 from m5jax.data import audio, files, media
 from m5jax.data.catalogue import Listing, MediaRef, Rejection
+from m5jax.data.pool import Failure
 from m5jax.data.records import Record
 from m5jax.inputs import Inputs
 from m5jax.modalities import State
@@ -30,7 +32,7 @@ class Conversion:
 
 
 def convert(
-    listing: Listing, root: pathlib.Path, inputs: Inputs, broken: Mapping[str, media.MediaError] | None = None
+    listing: Listing, root: pathlib.Path, inputs: Inputs, broken: Mapping[str, Failure] = types.MappingProxyType({})
 ) -> Conversion:
     """The record of a listing.
 
@@ -38,7 +40,7 @@ def convert(
       listing: a row of the catalogue.
       root: the catalogue's folder, which no path may leave.
       inputs: which modalities to keep, and how.
-      broken: media known to end their decoder, and how they did; they are not touched again.
+      broken: modalities whose file ends its decoder, and how it did; it is not touched again.
     """
     states, payloads, rejections = dict.fromkeys(modalities.NAMES, State.ABSENT), {}, []
     for name in inputs.modalities:
@@ -49,17 +51,18 @@ def convert(
         refs: tuple[MediaRef, ...] = getattr(listing, modalities.TABLE[name].field)
         if not refs:
             continue
-        try:
-            if broken and name in broken:
-                raise broken[name]
-            payloads[name] = decode(name, refs[0], root, inputs)
-            states[name] = State.PRESENT
-        except media.MediaError as error:
-            states[name] = State.EMPTY if error.reason == "empty" else State.CORRUPT
-            rejections.append(Rejection(listing.id, error.reason, error.detail, modality=name, file=str(refs[0])))
+        failure: Failure | media.MediaError | None = broken.get(name)
+        if failure is None:
+            try:
+                payloads[name], states[name] = decode(name, refs[0], root, inputs), State.PRESENT
+                continue
+            except media.MediaError as error:
+                failure = error
+        states[name] = State.EMPTY if failure.reason == "empty" else State.CORRUPT
+        rejections.append(Rejection(listing.id, failure.reason, failure.detail, modality=name, file=str(refs[0])))
     if State.PRESENT not in states.values():
         found = ", ".join(f"{name} {state.name.lower()}" for name, state in states.items() if state)
-        rejections.append(Rejection(listing.id, "nothing_present", found or "no modality in use"))
+        rejections.append(Rejection(listing.id, "nothing_present", found or "every modality in use is absent"))
         return Conversion(None, tuple(rejections))
     record = Record(
         id=listing.id,
@@ -78,7 +81,14 @@ def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> Any:
     Raises:
       media.MediaError: with the reason it cannot be used.
     """
-    data, chosen = files.read(root, ref, MAX_BYTES[name]), getattr(inputs, name)
+    try:
+        return _payload(name, files.read(root, ref, MAX_BYTES[name]), getattr(inputs, name))
+    except MemoryError as error:  # outside the decoders' boundary: reading the bytes, encoding what was in them
+        raise media.MediaError("too_large", "takes more memory than a decoding process may use") from error
+
+
+def _payload(name: str, data: bytes, chosen: Any) -> Any:
+    """What a record keeps of a file's bytes; `chosen` are the settings of the modality."""
     if chosen.source == "features":
         return media.decode_features(data, chosen.feature_dim, chosen.feature_rows)
     if name == "image":
@@ -95,16 +105,22 @@ def _text(listing: Listing) -> tuple[State, dict[str, Any]]:
     parts = {"title": listing.title, "description": listing.description}
     if all(part is None for part in parts.values()):
         return State.ABSENT, {}
-    parts = {key: (part or "").strip() for key, part in parts.items()}
+    parts = {key: _content(part or "") for key, part in parts.items()}
     return (State.PRESENT if any(parts.values()) else State.EMPTY), parts
 
 
 def _table(listing: Listing) -> tuple[State, dict[str, Any]]:
     if listing.attributes is None:
         return State.ABSENT, {}
-    fields = tuple((name.strip(), value.strip()) for name, value in listing.attributes)
+    fields = tuple((_content(name), _content(value)) for name, value in listing.attributes)
     fields = tuple(field for field in fields if any(field))
     return (State.PRESENT if fields else State.EMPTY), {"fields": fields}
+
+
+def _content(text: str) -> str:
+    """The text without blanks around it; empty if nothing in it can be seen (zero-width and control characters)."""
+    text = text.strip()
+    return text if any(character.isprintable() and not character.isspace() for character in text) else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +131,7 @@ class Task:
     root: pathlib.Path
     inputs: Inputs
     only: str = ""
-    broken: Mapping[str, media.MediaError] = dataclasses.field(default_factory=dict)
+    broken: Mapping[str, Failure] = dataclasses.field(default_factory=dict)
 
     @property
     def media(self) -> list[str]:

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -12,14 +13,19 @@ from typing import Any
 
 import pebble
 
-CHUNK = 16  # items that travel to a process together
+CHUNK = 16  # items that travel to a process together, at first
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """What became of an item that yielded no result."""
+    """What became of an item that yielded no result.
 
-    reason: str  # "decoder_crashed" or "decoder_timeout"
+    Attributes:
+      reason: "decoder_crashed" or "decoder_timeout".
+      detail: how the process ended.
+    """
+
+    reason: str
     detail: str
 
 
@@ -33,13 +39,13 @@ class KillablePool:
     """
 
     def __init__(self, workers: int, seconds: float, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()):
-        self._workers, self._seconds = workers or os.cpu_count() or 1, seconds
+        self._workers, self._seconds, self._chunk = workers or os.cpu_count() or 1, seconds, CHUNK
         # One BLAS thread each: a thread's stack counts against the process's memory limit.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._pool = pebble.ProcessPool(
             max_workers=self._workers,
-            initializer=initializer,
-            initargs=initargs,
+            initializer=_begin,
+            initargs=(initializer, initargs),
             context=multiprocessing.get_context("spawn"),
         )
 
@@ -54,7 +60,8 @@ class KillablePool:
         """Yields `function(item)`, or a `Failure`, for every item, in order.
 
         Items travel in chunks; a chunk that crashes or takes too long is run again one item at a time, so
-        that only the item at fault is lost. Exceptions that `function` raises are the caller's.
+        that only the item at fault is lost. At most three chunks per process are read ahead. Exceptions that
+        `function` raises are the caller's.
 
         Args:
           function: importable by name.
@@ -62,7 +69,7 @@ class KillablePool:
         """
         source = iter(items)
         waiting: deque[tuple[list[Any], Any]] = deque()
-        while chunk := list(itertools.islice(source, CHUNK)):
+        while chunk := list(itertools.islice(source, self._chunk)):
             waiting.append((chunk, self._schedule(function, chunk)))
             if len(waiting) >= 3 * self._workers:
                 yield from self._results(function, *waiting.popleft())
@@ -76,15 +83,30 @@ class KillablePool:
         try:
             yield from future.result()
             return
-        except (concurrent.futures.TimeoutError, pebble.ProcessExpired):
+        except concurrent.futures.TimeoutError:
+            self._chunk = max(1, self._chunk // 2)  # it may be slow as a whole: the next ones are shorter
+        except pebble.ProcessExpired:
             pass
-        for item in chunk:
+        for single in [self._schedule(function, [item]) for item in chunk]:
             try:
-                yield from self._schedule(function, [item]).result()
+                yield from single.result()
             except concurrent.futures.TimeoutError:
                 yield Failure("decoder_timeout", f"not done within {self._seconds:g} s")
             except pebble.ProcessExpired as error:
                 yield Failure("decoder_crashed", f"the decoding process ended with exit code {error.exitcode}")
+
+
+def _begin(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+    """Starts a process that ends with its parent, also while it hangs in an item and the parent is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_chunk(function: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:

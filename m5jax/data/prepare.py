@@ -7,9 +7,10 @@ written last, makes the folder complete.
 
 import collections
 import dataclasses
+import hashlib
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import filelock
@@ -41,10 +42,11 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
     }
     name = listing_file.parent.resolve().name
     folder = pathlib.Path(config.data.root) / f"prepared-{name}-{settings.digest(facts)[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / "lock"):
-        if not (folder / prepared.MANIFEST).exists():
-            _Preparation(config, listing_file, folder, quiet).run(facts)
+    if not (folder / prepared.MANIFEST).exists():  # a complete folder is only read, and may be read-only
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / "lock"):
+            if not (folder / prepared.MANIFEST).exists():
+                _Preparation(config, listing_file, folder, quiet).run(facts)
     return prepared.Prepared.open(folder, config.inputs)
 
 
@@ -62,7 +64,7 @@ def find_catalogue(config: Config, quiet: bool = False) -> pathlib.Path:
 
 @dataclasses.dataclass
 class _Shard:
-    """A run of listings of one split that becomes one file, and what is known of it once it has."""
+    """A run of listings of one split that becomes one file."""
 
     split: str
     number: int
@@ -78,9 +80,14 @@ class _Preparation:
         self.codec = records.RecordCodec(config.inputs)
         self.rejections: list[Rejection] = []
         self.rows = 0
-        self.lost: set[str] = set()  # listings that were rejected or lost a file
+        self.lost: set[str] = set()  # rows that were rejected (by number), and listings that lost a file (by id)
 
     def run(self, facts: dict[str, Any]) -> None:
+        """Makes the folder complete; `facts` decide its content.
+
+        Raises:
+          DataError: as `prepare`.
+        """
         shards = self._shards()
         lengths = collections.Counter(shard.split for shard in shards)
         parts: dict[str, list[dict[str, Any]]] = {split: [] for split in catalogue.SPLITS if lengths[split]}
@@ -88,7 +95,12 @@ class _Preparation:
         with progress("preparing", total, quiet=self.quiet) as advance, self._processes() as processes:
             done = 0
             for shard in shards:
-                part = self._finished(shard) or self._make(shard, lengths[shard.split], processes, advance)
+                path = self.folder / records.shard_name(shard.split, shard.number, lengths[shard.split])
+                part = self._finished(shard, path)
+                if part is None:
+                    part = self._make(shard, path, processes, advance)
+                else:
+                    advance(len(shard.listings))
                 self.rejections += [Rejection(**row) for row in part["rejections"]]
                 self.lost |= {row["id"] for row in part["rejections"]}
                 parts[shard.split].append(part)
@@ -106,7 +118,7 @@ class _Preparation:
             self.rows += 1
             if isinstance(row, Rejection):
                 self.rejections.append(row)
-                self.lost.add(row.id or f"line {row.line}")
+                self.lost.add(f"row {row.line}")
                 continue
             shard = filling.get(row.split)
             if shard is None or len(shard.listings) == self.config.data.shard_listings:
@@ -114,18 +126,23 @@ class _Preparation:
                 shards.append(shard)
             shard.listings.append(row)
         if not shards:
-            raise DataError(f"{self.listing_file} holds no usable listing ({self.rows} rows rejected){self._why()}")
+            raise self._stopped(f"{self.listing_file} holds no usable listing")
         return shards
 
     def _part_path(self, shard: _Shard) -> pathlib.Path:
         return self.folder / "parts" / f"{shard.split}-{shard.number:05d}.json"
 
-    def _finished(self, shard: _Shard) -> dict[str, Any] | None:
-        """What an earlier, interrupted preparation noted of this shard after writing it."""
-        path = self._part_path(shard)
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    def _finished(self, shard: _Shard, path: pathlib.Path) -> dict[str, Any] | None:
+        """What an earlier, interrupted preparation noted of this shard after writing it, if it is still the same."""
+        try:
+            part = json.loads(self._part_path(shard).read_text(encoding="utf-8"))
+            return part if part["sha256"] == _file_digest(path) else None
+        except (FileNotFoundError, ValueError):
+            return None
 
-    def _make(self, shard: _Shard, shards: int, processes: pool.KillablePool, advance: Any) -> dict[str, Any]:
+    def _make(
+        self, shard: _Shard, path: pathlib.Path, processes: pool.KillablePool, advance: Callable[[int], None]
+    ) -> dict[str, Any]:
         index: list[dict[str, Any]] = []
         rejections: list[Rejection] = []
 
@@ -137,28 +154,18 @@ class _Preparation:
                     yield self.codec.encode(conversion.record)
                 advance(1)
 
-        records.write_shard(self.folder / records.shard_name(shard.split, shard.number, shards), encoded())
-        part = {"index": index, "rejections": [dataclasses.asdict(rejection) for rejection in rejections]}
+        records.write_shard(path, encoded())
+        lost = [dataclasses.asdict(rejection) for rejection in rejections]
+        part = {"sha256": _file_digest(path), "index": index, "rejections": lost}
         _write_json(self._part_path(shard), part)
         return part
 
     def _convert(self, listings: Iterable[Listing], processes: pool.KillablePool) -> Iterator[convert.Conversion]:
-        """Converts in processes that may die; a listing whose decoder died is taken apart to find the file."""
+        """Converts in processes that may die."""
         tasks = [convert.Task(listing, self.root, self.config.inputs) for listing in listings]
         results = processes.map(convert.run_task, tasks)
         for task, result in zip(tasks, results, strict=True):
-            if isinstance(result, pool.Failure):
-                probes = [dataclasses.replace(task, only=name) for name in task.media]
-                deaths = dict(zip(task.media, processes.map(convert.probe, probes), strict=True))
-                broken = {
-                    name: media.MediaError(death.reason, death.detail)
-                    for name, death in deaths.items()
-                    if isinstance(death, pool.Failure)
-                }
-                # With nothing to blame (a machine short of memory, say) every file of the listing goes.
-                broken = broken or {name: media.MediaError(result.reason, result.detail) for name in task.media}
-                result = convert.run_task(dataclasses.replace(task, broken=broken))
-            yield result
+            yield _take_apart(task, processes) if isinstance(result, pool.Failure) else result
 
     def _processes(self) -> pool.KillablePool:
         data = self.config.data
@@ -166,31 +173,39 @@ class _Preparation:
         return pool.KillablePool(data.prepare_workers, data.decode_seconds, media.limit_process, (memory,))
 
     def _check_rejected(self, rows: int) -> None:
-        if len(self.lost) > self.config.data.max_rejected * rows:
-            _write_rejections(self.folder / prepared.REJECTIONS, self.rejections)
-            raise DataError(
+        limit = self.config.data.max_rejected
+        if len(self.lost) > limit * rows:
+            for part in (self.folder / "parts").glob("*.json"):
+                part.unlink()  # files may be mended in place: the next preparation reads them again
+            raise self._stopped(
                 f"{len(self.lost)} of {rows} listings of {self.listing_file} were rejected or lost a file, more than"
-                f" config.data.max_rejected = {self.config.data.max_rejected:g} allows{self._why()}; each is named in"
-                f" {self.folder / prepared.REJECTIONS}. Mend them, or raise the limit."
+                f" config.data.max_rejected = {limit:g} allows. Mend them, or raise the limit"
             )
 
-    def _why(self) -> str:
-        counts = collections.Counter(f"{r.modality or 'listing'} {r.reason}" for r in self.rejections)
-        return "".join(f"\n  {count:6,} {reason}" for reason, count in counts.most_common())
+    def _stopped(self, why: str) -> DataError:
+        """An error that counts the rejections by reason; all of them are written down."""
+        path = self.folder / prepared.REJECTIONS
+        _write_rejections(path, self.rejections)
+        counts = "".join(f"\n  {count:6,} {reason}" for reason, count in self._counts().most_common())
+        return DataError(f"{why}. What was rejected, one by one in {path}:{counts}")
+
+    def _counts(self) -> collections.Counter[str]:
+        """Rejections by what was lost and why."""
+        return collections.Counter(f"{row.modality or 'listing'}/{row.reason}" for row in self.rejections)
 
     def _finish(self, parts: dict[str, list[dict[str, Any]]], facts: dict[str, Any]) -> None:
         index = {split: [row for part in of_split for row in part["index"]] for split, of_split in parts.items()}
-        if not any(index.values()):
-            raise DataError(f"{self.listing_file} holds no listing with anything present{self._why()}")
+        index = {split: rows for split, rows in index.items() if rows}
+        if not index:
+            raise self._stopped(f"{self.listing_file} holds no listing with anything present")
+        for split in parts.keys() - index.keys():  # TFDS wants no file of a split without records
+            for shard in range(len(parts[split])):
+                (self.folder / records.shard_name(split, shard, len(parts[split]))).unlink()
         for split, rows in index.items():
             prepared.write_index(self.folder / f"index-{split}.parquet", rows)
-        shard_lengths = {split: [len(part["index"]) for part in of_split] for split, of_split in parts.items()}
+        shard_lengths = {split: [len(part["index"]) for part in parts[split]] for split in index}
         records.write_tfds_metadata(self.folder, self.codec, shard_lengths)
         _write_rejections(self.folder / prepared.REJECTIONS, self.rejections)
-        tokenizer_path = self.folder / prepared.TOKENIZER
-        texts = "train" if index.get("train") else next(split for split, rows in index.items() if rows)
-        shards = records.Records(self.folder, texts, len(shard_lengths[texts]), self.config.inputs)
-        tokenizer.train(_texts(shards), self.config.data.vocabulary, tokenizer_path)
         manifest = {
             "format": prepared.FORMAT_VERSION,
             "catalogue": str(self.listing_file),
@@ -198,24 +213,38 @@ class _Preparation:
             "rows": self.rows,
             "shard_lengths": shard_lengths,
             "states": {split: _count_states(rows) for split, rows in index.items()},
-            "rejected": dict(collections.Counter(f"{r.modality or 'listing'}/{r.reason}" for r in self.rejections)),
-            "tokenizer": tokenizer.Tokenizer(tokenizer_path).digest,
-            "digest": settings.digest({"facts": facts, "ids": {s: [r["id"] for r in i] for s, i in index.items()}}),
+            "rejected": dict(self._counts()),
+            "tokenizer": self._train_tokenizer(shard_lengths),
+            "digest": settings.digest({"facts": facts, "shards": {s: [p["sha256"] for p in parts[s]] for s in index}}),
         }
         _write_json(self.folder / prepared.MANIFEST, manifest)
+
+    def _train_tokenizer(self, shard_lengths: dict[str, list[int]]) -> str:
+        """Trains on the training split, or on the first that there is, and returns the tokenizer's digest."""
+        split = next(iter(shard_lengths))
+        source = records.Records(self.folder, split, len(shard_lengths[split]), self.config.inputs)
+        path = self.folder / prepared.TOKENIZER
+        tokenizer.train(_texts(source), self.config.data.vocabulary, path)
+        return tokenizer.Tokenizer(path).digest
+
+
+def _take_apart(task: convert.Task, processes: pool.KillablePool) -> convert.Conversion:
+    """Converts a listing that ended its process without the file that is to blame, or without any of its files."""
+    probes = [dataclasses.replace(task, only=name) for name in task.media]
+    ends = dict(zip(task.media, processes.map(convert.probe, probes), strict=True))
+    broken = {name: end for name, end in ends.items() if isinstance(end, pool.Failure)}
+    (result,) = processes.map(convert.run_task, [dataclasses.replace(task, broken=broken)])
+    if isinstance(result, pool.Failure):
+        result = convert.run_task(dataclasses.replace(task, broken=dict.fromkeys(task.media, result)))
+    return result
 
 
 def _texts(source: records.Records) -> Iterator[str]:
     """Everything the tokenizer is trained on: titles, descriptions, names and values, in record order."""
-    empty = True
-    for position in range(len(source)):
-        record = source[position]
+    for record in source:
         for text in (record.title, record.description, *(part for field in record.fields for part in field)):
             if text:
-                empty = False
                 yield text
-    if empty:
-        yield "text"  # a catalogue of pictures alone still gets a tokenizer, of bytes
 
 
 def _count_states(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
@@ -225,6 +254,11 @@ def _count_states(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
         for name, state in zip(modalities.NAMES, row["states"], strict=True):
             counts[name][modalities.State(state).name.lower()] += 1
     return {name: dict(count) for name, count in counts.items()}
+
+
+def _file_digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_rejections(path: pathlib.Path, rejections: list[Rejection]) -> None:

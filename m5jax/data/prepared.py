@@ -78,12 +78,15 @@ class Prepared:
         """Opens a folder that preparation has finished.
 
         Raises:
-          DataError: there is no manifest, or another format wrote it.
+          DataError: there is no manifest, it is damaged, or another format wrote it.
         """
         path = folder / MANIFEST
         if not path.is_file():
             raise DataError(f"{folder} holds no {MANIFEST}: it is not a finished prepared folder")
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}): delete the folder and prepare again") from error
         if manifest.get("format") != FORMAT_VERSION:
             raise DataError(f"{path} has format {manifest.get('format')}, not {FORMAT_VERSION}: prepare again")
         return cls(folder, manifest, inputs)

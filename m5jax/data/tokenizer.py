@@ -1,26 +1,32 @@
 """Text to ids: a sentencepiece model trained on the catalogue's own titles and tables."""
 
+import collections
 import hashlib
 import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import sentencepiece
 
 PAD, UNK, CLS, SEP, MASK, NAME, VALUE = range(7)
+BYTES = 256  # pieces that spell what no other piece can; they follow the special ones
 _CONTROLS = ["<cls>", "<sep>", "<mask>", "<name>", "<value>"]
 
 
-def train(texts: Iterator[str], vocabulary: int, path: pathlib.Path) -> None:
+def train(texts: Iterable[str], vocabulary: int, path: pathlib.Path) -> None:
     """Trains a unigram model with byte fallback and writes it to `path`; equal texts, equal model.
 
     Special pieces are control symbols: a seller who types "<mask>" into a title does not get one.
-    `vocabulary` is the most pieces; a small catalogue ends with fewer.
+
+    Args:
+      texts: what to learn from; a catalogue without any text still gets a tokenizer, of bytes.
+      vocabulary: the most pieces, at least 300; a small catalogue ends with fewer.
+      path: the file to write.
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=texts,
+        sentence_iterator=iter(_without_rare_characters([*texts, "text"], vocabulary)),
         model_writer=model,
         vocab_size=vocabulary,
         hard_vocab_limit=False,
@@ -38,6 +44,20 @@ def train(texts: Iterator[str], vocabulary: int, path: pathlib.Path) -> None:
         minloglevel=2,
     )
     path.write_bytes(model.getvalue())
+
+
+def _without_rare_characters(texts: list[str], vocabulary: int) -> list[str]:
+    """The texts with blanks for the characters that will be spelled in bytes.
+
+    Every character that is left gets a piece of its own, and they may take half of the vocabulary: a catalogue in
+    Chinese has thousands of characters, and needs words as well.
+    """
+    counts = collections.Counter()
+    for text in texts:
+        counts.update(text)
+    rare = counts.most_common()[(vocabulary - BYTES - VALUE - 1) // 2 :]
+    blanks = {ord(character): " " for character, _ in rare}
+    return [text.translate(blanks) for text in texts] if blanks else texts
 
 
 class Tokenizer:

@@ -10,6 +10,7 @@ tokens, whose ids are already corrupted. Besides, ``"valid": bool`` is false for
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Transform:
     inputs: Inputs
     tokenizer: tokenizer.Tokenizer
 
-    @property
+    @functools.cached_property
     def specs(self) -> dict[str, TokenSpec]:
         """The shape of every modality in use."""
         return token_specs(self.inputs)
@@ -106,36 +107,42 @@ class Transform:
 
     def _grid(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> Arrays:
         """Pixels, log-mel frames or features in the leading rows of the grid, zeros behind."""
-        rows = self._rows(spec.name, spec, record, rng)
+        rows = self._rows(spec, record, rng)
         values = np.zeros(spec.grid, spec.dtype)
-        count = 0 if rows is None else min(len(rows), spec.grid[0])
-        if rows is not None:
-            values[:count] = rows[:count].reshape(-1, *spec.grid[1:])
+        count = min(len(rows), spec.grid[0])
+        values[:count] = rows[:count]
         present = spec.present_tokens(count)
         arrays = {"values": values, "mask": np.arange(spec.length) < present}
         if rng is not None:
             arrays["masked"] = masking.select(rng, np.arange(present), self.inputs.mask_rate, spec.masked)
         return arrays
 
-    def _rows(self, name: str, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> np.ndarray | None:
-        if record is DAMAGED:
-            return None
-        payload = getattr(record, name)
+    def _rows(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> np.ndarray:
+        """As many rows of the grid as the record has: [n, *grid[1:]], n = 0 where there is nothing."""
+        payload = getattr(record, spec.name)
+        if not len(payload):
+            return np.zeros((0, *spec.grid[1:]), spec.dtype)
         if isinstance(payload, np.ndarray):
-            return payload
+            return payload.reshape(-1, *spec.grid[1:])
         pixels = media.decode_jpeg(payload)
-        if name == "video":
+        if spec.name == "video":
             return pixels.reshape(-1, *spec.grid[1:])
         return _crop(pixels, spec.grid[0], self.inputs.image.crop, self.inputs.image.flip, rng)
 
 
 def _crop(pixels: np.ndarray, size: int, keep: float, flip: bool, rng: np.random.Generator | None) -> np.ndarray:
-    """The picture at `size`; in training a random part of at least `keep` of its area, mirrored by a coin."""
+    """The picture at `size`, uint8 [size, size, 3]; in training a random part of it, mirrored by a coin.
+
+    The part is that of Inception (Szegedy et al., arXiv:1409.4842, section 6), with at least `keep` of the area and
+    sides of 3:4 to 4:3, or as far from a square as fits.
+    """
     height, width = pixels.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
     mirrored = False
     if rng is not None:
-        area, ratio = rng.uniform(keep, 1.0), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))) if keep < 1 else 1.0
+        area = rng.uniform(keep, 1.0)
+        stretch = np.log(min(4 / 3, 1 / area))
+        ratio = np.exp(rng.uniform(-stretch, stretch))
         w, h = min(1.0, np.sqrt(area * ratio)) * width, min(1.0, np.sqrt(area / ratio)) * height
         left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
         box, mirrored = (left, top, left + w, top + h), flip and rng.random() < 0.5
