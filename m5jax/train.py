@@ -4,6 +4,7 @@ The state at the top of turn `step` has seen batches 0 to step - 1, and that is 
 turn `step` fetches batch `step` of the stream. Resuming is therefore nothing but starting at another step.
 """
 
+import contextlib
 import time
 from typing import Any
 
@@ -45,10 +46,14 @@ def _loop(run: Run) -> step.State:
     )
     share = pipeline.Share(*distributed.share())
     batches = pipeline.training_batches(run.prepared, config, start=start, share=share)
-    checkpoints, log = run.checkpoints, _Log(run, start)
+    checkpoints = run.checkpoints
     trace = profiling.Trace(config.logging.profile, run.folder.profile)
 
-    with distributed.preemption() as preemption, watchdog.watchdog(config.logging.hang_s) as dog:
+    with (
+        contextlib.closing(_Log(run, start)) as log,
+        distributed.preemption() as preemption,
+        watchdog.watchdog(config.logging.hang_s) as dog,
+    ):
         compiled = None
         for number in range(start, config.steps + 1):
             last = number == config.steps
@@ -92,7 +97,6 @@ def _loop(run: Run) -> step.State:
             log.flush()
             log.step(number + 1, metrics)
         trace.close()
-        log.close()
     return state
 
 
@@ -173,7 +177,6 @@ class _Log:
             )
 
     def close(self) -> None:
-        """Writes what is left."""
-        self.flush()
+        """Ends the files, whatever ended the run; a row still kept is of a step that is not saved."""
         if self._writer:
             self._writer.close()

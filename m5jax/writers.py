@@ -67,7 +67,7 @@ def read_jsonl(path: pathlib.Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8").split("\n"):  # not splitlines(): JSON may hold U+2028
         try:
             rows.append(json.loads(text))
         except ValueError:

@@ -1,5 +1,6 @@
 """Two real processes: they train, gather and save as one, and one process goes on from what they saved."""
 
+import os
 import socket
 import subprocess
 
@@ -113,6 +114,7 @@ def test_one_process_alone_needs_no_coordinator():
 def test_the_local_launcher_starts_them_and_passes_the_exit_code_on(three_modalities, tmp_path):
     script = runs.TESTS.parent / "launch" / "local.sh"
     command = ["bash", str(script), "2", *runs.arguments(three_modalities, tmp_path, *SHORT, "--config.stpes=1")[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {"PYTHONPATH": str(runs.TESTS)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 64
     assert 'did you mean "config.steps"' in done.stderr

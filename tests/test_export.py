@@ -104,7 +104,7 @@ def test_a_damaged_shard_is_written_again(three_modalities, trained):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("--config.data.vocabulary=380", "the tokenizer changed"),
+        ("--config.data.vocabulary=300", "the tokenizer changed"),
         ("--config.inputs.image.size=32", "the preprocessing changed"),
         ("--config.inputs.table.length=16", "the preprocessing changed"),
         ("--config.export.subset=video", "not in config.inputs.modalities"),

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import runs
+from media_files import film
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "m5jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -105,14 +106,17 @@ def test_files_are_short_enough_to_read():
     assert long == {}
 
 
-def test_the_package_imports_without_the_media_extra():
+def test_without_the_media_extra_the_package_imports_and_names_what_is_missing(tmp_path):
+    (tmp_path / "film.mp4").write_bytes(film())
     script = (
-        "import sys\n"
+        "import pathlib, sys\n"
         "sys.modules['av'] = sys.modules['soundfile'] = None\n"
         "import m5jax.train, m5jax.evaluate, m5jax.export\n"
         "from m5jax.data import media\n"
-        "try:\n    media.decode_video(b'\\0\\0\\0\\x18ftypmp42' + bytes(64), 4, 16)\n"
+        "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
+        "try:\n    media.decode_video(data, 4, 16)\n"
         "except media.MediaError as error:\n    print(error.reason)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", script, str(tmp_path / "film.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "decoder_missing\n", done.stderr

@@ -3,6 +3,9 @@
 import itertools
 import multiprocessing
 import os
+import pathlib
+import subprocess
+import sys
 import time
 
 import hostile_tasks as tasks
@@ -107,3 +110,17 @@ def test_a_context_that_is_never_used_starts_no_process(tmp_path):
     with KillablePool(2, 30.0, tasks.note_process, (tmp_path,)):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def test_a_script_without_a_guarded_main_part_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from m5jax.data import pool\nimport hostile_tasks as tasks\npool.START_SECONDS = 4\n"
+        "with pool.KillablePool(1, 30.0, tasks.no_initializer) as processes:\n"
+        "    print(list(processes.map(tasks.square, [3])))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent)}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "no decoding process could be started" in done.stderr

@@ -13,7 +13,10 @@ from typing import Any
 
 import pebble
 
+from m5jax.errors import DataError
+
 CHUNK = 16  # items that travel to a process together, at first
+START_SECONDS = 120.0  # until the first process must be there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,7 @@ class KillablePool:
 
     def __init__(self, workers: int, seconds: float, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()):
         self._workers, self._seconds, self._chunk = workers or os.cpu_count() or 1, seconds, CHUNK
+        self._started = False
         # One BLAS thread each: a thread's stack counts against the process's memory limit.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._pool = pebble.ProcessPool(
@@ -66,15 +70,32 @@ class KillablePool:
         Args:
           function: importable by name.
           items: picklable.
+
+        Raises:
+          DataError: no process starts.
         """
         source = iter(items)
         waiting: deque[tuple[list[Any], Any]] = deque()
         while chunk := list(itertools.islice(source, self._chunk)):
+            self._await_start()
             waiting.append((chunk, self._schedule(function, chunk)))
             if len(waiting) >= 3 * self._workers:
                 yield from self._results(function, *waiting.popleft())
         while waiting:
             yield from self._results(function, *waiting.popleft())
+
+    def _await_start(self) -> None:
+        """Waits, the first time, until a process answers; one that ends at its start would be replaced for ever."""
+        if self._started:
+            return
+        try:
+            self._pool.schedule(_answer).result(timeout=START_SECONDS)
+        except (concurrent.futures.TimeoutError, concurrent.futures.BrokenExecutor) as error:
+            raise DataError(
+                f"no decoding process could be started. A script that calls m5jax must keep its main"
+                ' part behind `if __name__ == "__main__":`, because processes begin by importing it'
+            ) from error
+        self._started = True
 
     def _schedule(self, function: Callable[[Any], Any], chunk: list[Any]) -> Any:
         return self._pool.schedule(_run_chunk, args=(function, chunk), timeout=self._seconds)
@@ -107,6 +128,10 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _answer() -> bool:
+    return True
 
 
 def _run_chunk(function: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:
