@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from m5jax import distributed
+from m5jax import distributed, writers
 from m5jax.config import Config
 from m5jax.embed import Embedder, concatenate, subsets
 from m5jax.evals import suite
@@ -52,7 +52,7 @@ def final(run: Run, params: Params, step: int) -> None:
     if "query" in embedded and "gallery" in embedded:
         retrieved = suite.retrieve(embedded["query"], embedded["gallery"], run.config)
         scores, results = dict(retrieved.scores), retrieved.results
-    held_out = [embedded[name] for name in ("gallery", "query", "val") if name in embedded]
+    held_out = [embedded[name] for name in suite.HELD_OUT if name in embedded]
     if "train" in embedded and held_out:
         scores |= suite.classify(embedded["train"], _joined(held_out), run.config)
     if run.config.evaluate.cluster and "gallery" in embedded:
@@ -87,8 +87,10 @@ def _joined(splits: list[suite.Split]) -> suite.Split:
 
 
 def _append(run: Run, step: int, scores: suite.Scores) -> None:
-    with run.folder.evaluations.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, **scores}) + "\n")
+    """Adds the scores of a step, in place of those that an earlier attempt made of this step or later ones."""
+    path = run.folder.evaluations
+    earlier = [row for row in writers.read_jsonl(path) if row["step"] < step]
+    writers.write_jsonl(path, [*earlier, {"step": step, **scores}])
 
 
 def table(scores: suite.Scores, columns: tuple[str, ...]) -> str:

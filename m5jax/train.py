@@ -47,6 +47,8 @@ def _loop(run: Run) -> step.State:
     share = pipeline.Share(*distributed.share())
     batches = pipeline.training_batches(run.prepared, config, start=start, share=share)
     checkpoints = run.checkpoints
+    if distributed.is_lead():
+        writers.trim(run.folder.evaluations, start)
     trace = profiling.Trace(config.logging.profile, run.folder.profile)
 
     with (

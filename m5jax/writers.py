@@ -12,10 +12,7 @@ class Metrics:
     """The metrics of a run. `metrics.jsonl` is the truth; what a killed run logged beyond `start` is dropped."""
 
     def __init__(self, path: pathlib.Path, start: int, tensorboard: pathlib.Path | None = None):
-        kept = [row for row in read_jsonl(path) if row["step"] <= start]
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        temporary.rename(path)
+        trim(path, start)
         self._file = path.open("a", encoding="utf-8")
         self._board = None
         if tensorboard is not None:
@@ -73,3 +70,15 @@ def read_jsonl(path: pathlib.Path) -> list[dict[str, Any]]:
         except ValueError:
             break  # the line a kill cut; nothing follows it
     return rows
+
+
+def trim(path: pathlib.Path, start: int) -> None:
+    """Drops the rows that an earlier attempt wrote beyond step `start`."""
+    write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= start])
+
+
+def write_jsonl(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows under a temporary name and renames: a file under its own name is whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    temporary.rename(path)

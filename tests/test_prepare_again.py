@@ -90,7 +90,9 @@ def test_two_processes_prepare_a_folder_once(catalogue_folder, tmp_path):
     assert [process.exitcode for process in both] == [0, 0]
     assert len([*notes.iterdir()]) == 1
     (folder,) = (tmp_path / "root").iterdir()
-    assert sum(json.loads((folder / MANIFEST).read_text())["shard_lengths"]["train"]) == 19  # of 24 listings five have no title
+    assert (
+        sum(json.loads((folder / MANIFEST).read_text())["shard_lengths"]["train"]) == 19
+    )  # of 24 listings five have no title
 
 
 def broken_catalogue(folder, broken, total=20):

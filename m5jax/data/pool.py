@@ -92,7 +92,7 @@ class KillablePool:
             self._pool.schedule(_answer).result(timeout=START_SECONDS)
         except (concurrent.futures.TimeoutError, concurrent.futures.BrokenExecutor) as error:
             raise DataError(
-                f"no decoding process could be started. A script that calls m5jax must keep its main"
+                "no decoding process could be started. A script that calls m5jax must keep its main"
                 ' part behind `if __name__ == "__main__":`, because processes begin by importing it'
             ) from error
         self._started = True

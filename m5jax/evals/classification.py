@@ -107,6 +107,7 @@ def linear_probe(
     with warnings.catch_warnings():
         # A probe cut short is still a probe of the same definition; `converged` tells the reader.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # a catalogue's long tail
         probe.fit(scaler.transform(train[rows]), train_labels[rows])
     answers = np.full(len(test), NO_ANSWER)
     asked = labelled & test_valid

@@ -15,6 +15,7 @@ from m5jax.evals import classification, clustering, retrieval
 
 Scores = dict[str, float]
 UNKNOWN = -1
+HELD_OUT = ("gallery", "query", "val")  # whose categories are predicted from what is trained on
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,6 @@ from m5jax.report import agreement, curves, figures, health, tables
 from m5jax.report.cards import Answers
 from m5jax.run_folder import RunFolder
 
-HELD_OUT = ("gallery", "query", "val")
 QUERIES, EXTREMES = 12, 5  # queries shown, and those at either end
 HARMONY_CATEGORIES = 8
 QUOTED = 200  # characters of one text of the catalogue
@@ -171,7 +170,7 @@ def _scores(scored: Scored, subsets: tuple[str, ...]) -> dict[str, Any]:
             by_chance[f"retrieval/{task}"] = tables.retrieval_by_chance(query, gallery, task, ks)
         if len(set(query.sources)) > 1:
             by_source = tables.source_tables(scores, subsets, ks, query, gallery)
-    held_out = [embedded[split].index for split in HELD_OUT if split in embedded]
+    held_out = [embedded[split].index for split in suite.HELD_OUT if split in embedded]
     if "train" in embedded and held_out:
         always = tables.classification_by_chance(embedded["train"].index, suite.join(held_out))
         by_chance |= {"classification/knn": always, "classification/probe": always}
@@ -194,7 +193,7 @@ def _answers(scored: Scored) -> dict[str, Any]:
 
 
 def _agreements(scored: Scored) -> list[agreement.Agreement]:
-    held_out = [scored.embedded[split] for split in HELD_OUT if split in scored.embedded]
+    held_out = [scored.embedded[split] for split in suite.HELD_OUT if split in scored.embedded]
     splits = held_out or list(scored.embedded.values())
     return agreement.agreements(splits, scored.config.inputs.modalities, HARMONY_CATEGORIES)
 
