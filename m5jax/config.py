@@ -67,7 +67,13 @@ class Model:
     fusion_layers: int = setting(2, "blocks of the joint transformer", low=1, high=100)
     projection: int = setting(128, "size of the contrastive embeddings", low=8)
     pool: str = setting(
-        "mean", "what stands for a sequence of states: its first (SCALE), or their mean", choices=("mean", "first")
+        "first", "what stands for a sequence of states: its first (SCALE), or their mean", choices=("mean", "first")
+    )
+    readout: str = setting(
+        "fusion",
+        "product vector from: the joint transformer's first states (SCALE); the encoders' mean states, alike or weighed"
+        " by how far the modalities agree",
+        choices=("fusion", "encoders", "agreement"),
     )
     dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
     remat: str = setting(

@@ -5,6 +5,7 @@ device is touched. The exit code says how a run ended (`errors`).
 """
 
 import logging
+import os
 import sys
 import traceback
 
@@ -99,6 +100,9 @@ def run() -> None:
     """Console entry point."""
     try:
         code = main(sys.argv)
+    except BrokenPipeError:  # whoever read the output has seen enough: `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except OSError as error:
         traceback.print_exc()
         code = 73 if error.errno in (28, 30) else 1  # no space left, read-only file system

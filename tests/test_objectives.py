@@ -10,7 +10,7 @@ import pytest
 
 from m5jax.objectives import numerics
 from m5jax.objectives.contrastive import contrastive
-from m5jax.objectives.harmony import harmony
+from m5jax.objectives.harmony import agreement_shares, harmony
 from m5jax.objectives.masked import masked_blocks, masked_tokens
 
 
@@ -61,6 +61,30 @@ def test_harmony_of_four_aligned_embeddings_and_one_of_noise():
     diagonal = np.diagonal(harmony(jnp.array(vectors), jnp.ones((1, 5), bool))[0])
     assert np.all(diagonal[:4] < 0.6)
     assert diagonal[4] > 0.98
+
+
+def shares_by_hand(vectors, present, temperature):
+    names = np.flatnonzero(present)
+    unit = {m: vectors[m] / np.linalg.norm(vectors[m]) for m in names}
+    agreement = [np.mean([unit[m] @ unit[n] for n in names if n != m] or [0.0]) for m in names]
+    shares = np.zeros(len(present))
+    shares[names] = np.exp(np.array(agreement) / temperature)
+    return shares / shares.sum()
+
+
+def test_agreement_shares_equal_the_loop_for_all_31_subsets():
+    subsets = np.array(list(itertools.product([False, True], repeat=5))[1:])
+    vectors = np.asarray(random((31, 5, 8)))
+    expected = np.stack([shares_by_hand(v.astype(np.float64), p, 0.2) for v, p in zip(vectors, subsets, strict=True)])
+    found = agreement_shares(jnp.where(subsets[..., None], vectors, jnp.nan), jnp.array(subsets), jnp.float32(0.2))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_what_agrees_with_nothing_says_little_and_nothing_present_says_nothing():
+    vectors = jnp.array([[[1.0, 0, 0], [1, 0.1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]]])
+    shares = agreement_shares(vectors, jnp.array([[True, True, True], [False, False, False]]), jnp.float32(0.1))
+    assert shares[0, 2] < 0.02
+    assert not shares[1].any()
 
 
 def test_harmony_gradient_is_finite_with_zero_vectors_and_absent_modalities():

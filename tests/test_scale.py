@@ -254,3 +254,17 @@ def test_flops_by_formula_equal_xla_on_the_unrolled_model():
     # XLA also counts elementwise work, which weighs most in a model this narrow.
     assert 1.0 <= counted / (scale.model.flops * 4) < 1.25
     assert flops.TRAINING == 3
+
+
+def test_the_readout_of_the_encoders_is_the_sum_of_the_modalities_vectors(params):
+    """Its twin: each modality embedded alone, added up in numpy; what a listing has not adds nothing."""
+    scale = compiled(small_config(model__readout="encoders"))
+    batch = random_batch(small_config(), VOCABULARY, 31, present=SUBSETS)
+    alone = np.stack([scale.vectors(params, batch, (name,))[0] for name in ALL], 1)
+    np.testing.assert_allclose(np.linalg.norm(alone, axis=-1), SUBSETS, atol=1e-5)
+    total = alone.sum(1)
+    expected = total / np.linalg.norm(total, axis=-1, keepdims=True)
+    np.testing.assert_allclose(scale.vectors(params, batch)[0], expected, atol=2e-6)
+    order = np.random.default_rng(0).permutation(31)
+    mixed, _ = scale.vectors(params, jax.tree.map(lambda x: x[order], batch))
+    np.testing.assert_allclose(mixed, expected[order], atol=2e-6)

@@ -17,11 +17,11 @@ from m5jax.config import Config
 from m5jax.models import flops
 from m5jax.models.encoders import Encoder, to_blocks
 from m5jax.models.fusion import Fusion
-from m5jax.models.heads import MaskedHead, Pooler
+from m5jax.models.heads import MaskedHead, Pooler, pool
 from m5jax.models.interface import Batch, Embeddings, Losses, Model, Objectives, Params, functional
 from m5jax.objectives import numerics
 from m5jax.objectives.contrastive import contrastive
-from m5jax.objectives.harmony import harmony
+from m5jax.objectives.harmony import agreement_shares, harmony
 from m5jax.objectives.masked import masked_blocks, masked_tokens
 from m5jax.token_spec import TokenSpec
 
@@ -55,6 +55,14 @@ class Scale(nnx.Module):
             name: mask for name, (_, mask) in encoded.items()
         }
 
+    def pooled(self, states: dict[str, Array], masks: dict[str, Array]) -> Float[Array, "b m p"]:
+        """What the contrastive objective compares."""
+        return jnp.stack([self.poolers[name](states[name], masks[name]) for name in self.fusion.names], 1)
+
+    def temperature(self) -> Float[Array, ""]:
+        """The contrastive objective's temperature, bounded from below."""
+        return jnp.exp(-jnp.minimum(self.log_scale[...], MAX_LOG_SCALE))
+
 
 def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model:
     """SCALE for the given modalities and vocabulary size."""
@@ -80,7 +88,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
         network: Scale = bind(params)
         keys = (None, None) if key is None else jax.random.split(key)
         states, masks = network.encode(batch, keys[0])
-        pooled = jnp.stack([network.poolers[name](states[name], masks[name]) for name in names], 1)
+        pooled = network.pooled(states, masks)
         fused = network.fusion(states, masks, keys[1])
         first = jnp.stack([fused[name][:, 0] for name in names], 1).astype(jnp.float32)
         weights = jnp.diagonal(harmony(first, present(batch)), axis1=1, axis2=2)
@@ -91,10 +99,10 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
         return Losses(separable, {"pooled": pooled})
 
     def couple(params: Params, coupled: dict[str, Array], batch: Batch) -> Objectives:
-        scale = bind(params).log_scale[...]
-        scale = jnp.minimum(scale if objective.learn_temperature else jax.lax.stop_gradient(scale), MAX_LOG_SCALE)
+        temperature = bind(params).temperature()
+        temperature = temperature if objective.learn_temperature else jax.lax.stop_gradient(temperature)
         pooled, there = coupled["pooled"], present(batch)
-        pairs = contrastive(pooled, there, jnp.exp(-scale), *scales(harmony(pooled, there)))
+        pairs = contrastive(pooled, there, temperature, *scales(harmony(pooled, there)))
         shown = {f"contrastive/{names[i]}-{names[j]}": total for (i, j), total in pairs.items()}
         return {"contrastive": numerics.add(*pairs.values())} | shown if pairs else {}
 
@@ -104,26 +112,38 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
         embeddings = {}
         for title, subset in subsets.items():
             shown = {name: masks[name] & (name in subset) for name in names}
-            embeddings[title] = _product_vector(network.fusion(states, shown), shown)
+            embeddings[title] = _product_vector(network, states, shown, config.model.readout)
         return embeddings
 
     def agreement(params: Params, batch: Batch) -> Float[Array, "b m m"]:
         network: Scale = bind(params)
         states, masks = network.encode(batch, None)
-        pooled = jnp.stack([network.poolers[name](states[name], masks[name]) for name in names], 1)
-        return harmony(pooled, present(batch))
+        return harmony(network.pooled(states, masks), present(batch))
 
     weights = {task: getattr(objective, task) for task in tasks.values()} | {"contrastive": objective.contrastive}
     return Model(init, losses, couple, weights, embed, agreement, flops.scale(config.model, specs, vocabulary))
 
 
 def _product_vector(
-    fused: dict[str, Float[Array, "b n d"]], masks: dict[str, Bool[Array, "b n"]]
+    network: Scale, states: dict[str, Array], masks: dict[str, Array], readout: str
 ) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
-    """The unit-length sum of the present modalities' first states (SCALE, spec section 5.2), and where there is one."""
-    there = jnp.stack([masks[name][:, 0] for name in fused], 1)
-    first = jnp.stack([fused[name][:, 0] for name in fused], 1).astype(jnp.float32)
-    return numerics.normalise(jnp.where(there[..., None], first, 0.0).sum(1)), there.any(1)
+    """The vector of every listing from the modalities that the masks show, and where there is any.
+
+    "fusion": the unit-length sum of the joint transformer's first states (SCALE, spec section 5.2). "encoders": the
+    unit-length sum of the encoders' mean states, each at unit length. "agreement": the same, weighed by
+    `agreement_shares`.
+    """
+    names = network.fusion.names
+    there = jnp.stack([masks[name].any(1) for name in names], 1)
+    if readout == "fusion":
+        fused = network.fusion(states, masks)
+        parts = jnp.stack([pool(fused[name], masks[name], "first") for name in names], 1)
+        return numerics.normalise(parts.sum(1)), there.any(1)
+    parts = jnp.stack([numerics.normalise(pool(states[name], masks[name], "mean")) for name in names], 1)
+    if readout == "agreement":
+        shares = agreement_shares(network.pooled(states, masks), there, network.temperature())
+        parts = parts * shares[..., None]
+    return numerics.normalise(parts.sum(1)), there.any(1)
 
 
 def _masked(
