@@ -248,6 +248,11 @@ def _check_together(config: Config) -> None:
             f"config.inputs.video.frames = {inputs.video.frames} of size = {inputs.video.size} make a film strip longer"
             f" than the {MAX_STRIP_PIXELS} pixels a JPEG holds"
         )
+    if config.objective.harmony in ("loss", "both") and not config.objective.harmony_detach:
+        raise ConfigError(
+            f"config.objective.harmony = {config.objective.harmony!r} needs config.objective.harmony_detach=True: through"
+            " weights that scale a loss, the loss is lowest where the modalities of a listing agree in nothing"
+        )
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     for name in config.export.subset:

@@ -62,6 +62,11 @@ def test_values_that_cannot_work_are_refused(path, value, message):
         config_lib.freeze(changed(path, value))
 
 
+def test_harmony_weights_on_losses_must_be_detached():
+    with pytest.raises(ConfigError, match="needs config.objective.harmony_detach=True"):
+        config_lib.freeze(changed("config.objective.harmony", "loss"))
+
+
 def test_command_line_overrides_keep_their_types():
     config = main.parse(
         [
