@@ -250,8 +250,8 @@ def _check_together(config: Config) -> None:
         )
     if config.objective.harmony in ("loss", "both") and not config.objective.harmony_detach:
         raise ConfigError(
-            f"config.objective.harmony = {config.objective.harmony!r} needs config.objective.harmony_detach=True: through"
-            " weights that scale a loss, the loss is lowest where the modalities of a listing agree in nothing"
+            f"config.objective.harmony = {config.objective.harmony!r} needs config.objective.harmony_detach=True:"
+            " through weights that scale a loss, it is lowest where the modalities of a listing agree in nothing"
         )
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")

@@ -63,7 +63,7 @@ def test_values_that_cannot_work_are_refused(path, value, message):
 
 
 def test_harmony_weights_on_losses_must_be_detached():
-    with pytest.raises(ConfigError, match="needs config.objective.harmony_detach=True"):
+    with pytest.raises(ConfigError, match=r"needs config\.objective\.harmony_detach=True"):
         config_lib.freeze(changed("config.objective.harmony", "loss"))
 
 
