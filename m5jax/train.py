@@ -63,6 +63,8 @@ def _loop(run: Run) -> step.State:
             # ---- evaluate
             if config.evaluate.every and number % config.evaluate.every == 0 and start < number < config.steps:
                 dog.beat("evaluating", factor=10)
+                log.flush()
+                jax.block_until_ready(state)  # steps still under way count as steps
                 with log.timer.paused():
                     evaluate.during(run, state["params"], number)
 
@@ -70,8 +72,9 @@ def _loop(run: Run) -> step.State:
             stop = preemption.at(number)
             if number > start and (last or stop or number % config.checkpoint.every == 0):
                 dog.beat("saving", factor=3)
+                log.flush()
+                jax.block_until_ready(state)
                 with log.timer.paused():
-                    log.flush()
                     checkpoints.save(number, state, run.facts)
             if last:
                 break
