@@ -15,7 +15,7 @@ _CONTROLS = ["<cls>", "<sep>", "<mask>", "<name>", "<value>"]
 
 
 def train(texts: Iterable[str], vocabulary: int, path: pathlib.Path) -> None:
-    """Trains a unigram model with byte fallback and writes it to `path`; equal texts, equal model.
+    """Trains byte-pair merges with byte fallback and writes it to `path`; equal texts, equal model.
 
     Special pieces are control symbols: a seller who types "<mask>" into a title does not get one.
 
@@ -30,7 +30,7 @@ def train(texts: Iterable[str], vocabulary: int, path: pathlib.Path) -> None:
         model_writer=model,
         vocab_size=vocabulary,
         hard_vocab_limit=False,
-        model_type="unigram",
+        model_type="bpe",  # unigram spells a frequent word that shares no part with another one letter by letter
         byte_fallback=True,
         character_coverage=0.9995,
         normalization_rule_name="nmt_nfkc_cf",  # full-width, case and compatibility forms fold into one

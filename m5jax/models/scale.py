@@ -102,8 +102,11 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
         temperature = bind(params).temperature()
         temperature = temperature if objective.learn_temperature else jax.lax.stop_gradient(temperature)
         pooled, there = coupled["pooled"], present(batch)
-        pairs = contrastive(pooled, there, temperature, *scales(harmony(pooled, there)))
-        shown = {f"contrastive/{names[i]}-{names[j]}": total for (i, j), total in pairs.items()}
+        on_logits, on_losses = scales(harmony(pooled, there))
+        pairs = contrastive(pooled, there, temperature, on_logits, on_losses)
+        # Shown without the weights of the losses, so that a pair costs log(batch size) by guessing.
+        plain = contrastive(pooled, there, temperature, on_logits, jnp.ones_like(on_losses))
+        shown = {f"contrastive/{names[i]}-{names[j]}": total for (i, j), total in plain.items()}
         return {"contrastive": numerics.add(*pairs.values())} | shown if pairs else {}
 
     def embed(params: Params, batch: Batch, subsets: Mapping[str, tuple[str, ...]]) -> Embeddings:

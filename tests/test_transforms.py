@@ -1,0 +1,142 @@
+"""From a record to arrays: static shapes, nothing of what is not present, and the same for the same generator."""
+
+import numpy as np
+import pytest
+from conftest import jpeg
+from small import small_config
+from test_tokenizer import trained
+
+from m5jax.data import tokenizer
+from m5jax.data.records import DAMAGED, Record
+from m5jax.data.transforms import Transform
+from m5jax.modalities import State
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (18, 18, 3)).astype(np.uint8)
+WHOLE = Record(
+    id="whole",
+    states=(State.PRESENT,) * 5,
+    title="red shoe number 7",
+    description="blue shirt",
+    fields=(("colour", "red"), ("size", "4"), ("kind", "shoe")),
+    image=jpeg(PIXELS),
+    video=jpeg(np.concatenate([np.full((16, 16, 3), 60 * frame, np.uint8) for frame in range(3)])),
+    audio=np.random.default_rng(1).normal(size=(11, 16)).astype(np.float16),
+)
+NAMES = ("image", "text", "table", "video", "audio")
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("words"))
+
+
+def transform(words, **changes):
+    return Transform(small_config(**changes).inputs, words)
+
+
+def flat(arrays, prefix=""):
+    for name, value in arrays.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_shapes_and_dtypes_do_not_depend_on_the_record(words):
+    chosen = transform(words)
+    nothing = Record(id="nothing", states=(State.CORRUPT, State.EMPTY, State.ABSENT, State.ABSENT, State.ABSENT))
+    for make in (chosen.evaluation, lambda record: chosen.training(record, rng())):
+        shapes = {
+            tuple((name, np.shape(value), np.asarray(value).dtype) for name, value in flat(make(record)))
+            for record in (WHOLE, nothing, DAMAGED)
+        }
+        assert len(shapes) == 1
+
+
+def test_of_a_damaged_record_and_of_what_is_not_present_nothing_is_shown(words):
+    chosen = transform(words)
+    damaged = chosen.evaluation(DAMAGED)
+    assert not damaged["valid"]
+    hidden = Record(**{f: getattr(WHOLE, f) for f in WHOLE.__dataclass_fields__} | {"states": (State.CORRUPT,) * 5})
+    for arrays in (damaged, chosen.evaluation(hidden)):
+        for name in NAMES:
+            assert not arrays[name]["mask"].any()
+            assert not np.any(arrays[name].get("values", 0))
+            assert not np.any(arrays[name].get("ids", tokenizer.PAD))
+
+
+def test_text_is_cls_title_sep_description_sep(words):
+    arrays = transform(words, inputs__text__length=40).evaluation(WHOLE)["text"]
+    expected = [tokenizer.CLS, *words.encode(WHOLE.title), tokenizer.SEP]
+    expected += [*words.encode(WHOLE.description), tokenizer.SEP]
+    assert arrays["ids"][arrays["mask"]].tolist() == expected
+    cut = transform(words, inputs__text__length=6).evaluation(WHOLE)["text"]
+    assert cut["ids"].tolist() == [*expected[:5], tokenizer.SEP]
+
+
+def test_a_table_is_names_and_values_in_its_own_order_and_shuffled_only_in_training(words):
+    chosen = transform(words, inputs__table__length=60, inputs__mask_rate=0.0)
+    expected = [tokenizer.CLS]
+    for name, value in WHOLE.fields:
+        expected += [tokenizer.NAME, *words.encode(name), tokenizer.VALUE, *words.encode(value)]
+    expected.append(tokenizer.SEP)
+    arrays = chosen.evaluation(WHOLE)["table"]
+    assert arrays["ids"][arrays["mask"]].tolist() == expected
+    orders = {tuple(chosen.training(WHOLE, rng(seed))["table"]["ids"]) for seed in range(40)}
+    assert len(orders) == 6  # of three fields
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(arrays["ids"]))}
+
+
+def test_entities_are_whole_names_and_values_that_were_not_cut(words):
+    for length in (8, 12, 16, 60):
+        chosen = transform(words, inputs__table__length=length, inputs__mask_rate=0.3)
+        for seed in range(20):
+            table = chosen.training(WHOLE, rng(seed))["table"]
+            positions = table["masked"]["positions"][table["masked"]["valid"]]
+            assert (table["ids"][positions] == tokenizer.MASK).all()
+            assert (table["masked"]["targets"][table["masked"]["valid"]] > tokenizer.VALUE).all()
+            markers = {tokenizer.NAME, tokenizer.VALUE, tokenizer.SEP, tokenizer.PAD}
+            for position in positions:  # what lies beside a masked piece is masked too, or ends the entity
+                left, right = table["ids"][position - 1], table["ids"][position + 1]
+                assert {left, right} <= markers | {tokenizer.MASK}
+
+
+def test_a_short_clip_and_a_short_sound_are_masked_by_what_is_there(words):
+    arrays = transform(words).evaluation(WHOLE)
+    assert arrays["video"]["mask"].sum() == 2 * 4  # three frames: two tubelets of two frames, of 2 x 2 patches
+    np.testing.assert_array_equal(arrays["video"]["values"][3], 0)
+    assert arrays["audio"]["mask"].tolist() == [True, True]  # eleven frames: a block of eight and a part of one
+    np.testing.assert_array_equal(arrays["audio"]["values"][:11, :, 0], WHOLE.audio)
+    assert not arrays["audio"]["values"][11:].any()
+
+
+def test_only_training_crops_and_mirrors(words):
+    plain = transform(words, inputs__image__crop=1.0, inputs__image__flip=False)
+    seen = {plain.training(WHOLE, rng(seed))["image"]["values"].tobytes() for seed in range(5)}
+    assert seen == {plain.evaluation(WHOLE)["image"]["values"].tobytes()}
+    mirrored = transform(words, inputs__image__crop=1.0, inputs__image__flip=True)
+    expected = plain.evaluation(WHOLE)["image"]["values"]
+    for seed in range(10):
+        found = mirrored.training(WHOLE, rng(seed))["image"]["values"].astype(int)
+        assert min(np.abs(found - expected).max(), np.abs(found - expected[:, ::-1]).max()) <= 1
+    cropped = transform(words)
+    assert len({cropped.training(WHOLE, rng(seed))["image"]["values"].tobytes() for seed in range(10)}) == 10
+
+
+def test_the_same_generator_gives_the_same_arrays(words):
+    chosen = transform(words, inputs__drop_modality=0.3)
+    first, second = (dict(flat(chosen.training(WHOLE, rng(3)))) for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_hiding_modalities_leaves_at_least_one(words):
+    chosen = transform(words, inputs__drop_modality=0.9)
+    shown = [[chosen_arrays[name]["mask"].any() for name in NAMES] for chosen_arrays in (
+        chosen.training(WHOLE, rng(seed)) for seed in range(100)
+    )]  # fmt: skip
+    assert np.any(shown, 1).all()
+    assert 0.05 < np.mean(shown) < 0.75  # 0.1, and the listings that would have lost everything keep everything
