@@ -10,7 +10,7 @@ fi
 environment_stamp=".venv/installed-$environment_extras-$(sha256sum pyproject.toml | cut -c1-12)"
 if [ ! -e "$environment_stamp" ]; then
     echo "installing m5jax[$environment_extras] into $PWD/.venv (the first time this takes a minute or two)"
-    [ -x .venv/bin/python ] || "$environment_python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$environment_extras]"
-    touch "$environment_stamp"
+    [ -x .venv/bin/pip ] || "$environment_python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$environment_extras]" &&
+        touch "$environment_stamp"
 fi

@@ -9,7 +9,16 @@ python=".venv/bin/python"
 [ -x "$python" ] || python="${PYTHON:-python3}"
 port="${PORT:-$("$python" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])')}"
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT INT TERM
+stop() {
+    kill "${pids[@]}" 2>/dev/null || true # they save and end with 75
+    for _ in $(seq 1200); do
+        kill -0 "${pids[@]}" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+}
+trap stop EXIT
+trap 'stop; wait "${pids[0]}"; exit $?' INT TERM
 for ((process = 0; process < processes; process++)); do
     "$python" -m m5jax.main "$@" \
         --config.distributed.coordinator="localhost:$port" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Cloud TPU, one host or a pod slice: installs on every host and starts the same command on all of them.
 # usage: bash launch/tpu.sh NAME ZONE --config configs/X.py --config.workdir=/mnt/shared/run [--config.field=value ...]
-# The run folder and config.data.root must be on a file system that all hosts mount (Filestore, or a bucket by gcsfuse).
+# The run folder and config.data.root must be on a file system that all hosts mount with locks (Filestore).
 # DRY_RUN=1 prints the commands instead. The TPU must exist:
 #   gcloud compute tpus tpu-vm create NAME --zone=ZONE --accelerator-type=v5litepod-16 --version=v2-alpha-tpuv5-lite
 set -euo pipefail
@@ -25,6 +25,9 @@ on_all_hosts() {
 }
 
 on_all_hosts "test -d m5jax || git clone $(printf %q "$repository") m5jax; cd m5jax && git fetch -q && git checkout -q $commit"
-on_all_hosts "cd m5jax && source launch/environment.sh media,tpu"
+# The images bring Python 3.10; another can be named by PYTHON.
+python="${PYTHON:-python3.11}"
+on_all_hosts "command -v $python >/dev/null || sudo apt-get install --yes --quiet $python $python-venv"
+on_all_hosts "set -e; cd m5jax; export PYTHON=$python; source launch/environment.sh media,tpu"
 # Every host runs the same line; jax finds the others from the TPU's own metadata.
 on_all_hosts "cd m5jax && .venv/bin/python -m m5jax.main $(printf '%q ' "$@")--config.distributed.coordinator=auto"

@@ -6,6 +6,7 @@ anything is restored. While a step is being written ``<step>.saving`` marks it, 
 (deleted) is told from a damaged one (kept, reported, never trained from).
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -106,6 +107,13 @@ class Checkpoints:
             self._path(step), ocp.args.PyTreeRestore(item=wanted, restore_args=restore_args, partial_restore=True)
         )
         return Restored(step, state["params"], certificate["facts"])
+
+    def newest_facts(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest step whose certificate can be read, and its facts; the arrays are not looked at."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(CheckpointError):
+                return step, self._certificate(step)["facts"]
+        return None
 
     def steps(self) -> list[int]:
         """Steps that were saved to their end, oldest first, damaged ones included."""

@@ -81,7 +81,9 @@ class Model:
         "what the backward pass recomputes: nothing, all but matrix products, whole blocks",
         choices=("none", "dots", "full"),
     )
-    scan: bool = setting(True, "run the blocks of a tower in one scanned loop; off only to debug")
+    scan: bool = setting(
+        True, "run the blocks of a tower in one scanned loop; off: longer to compile, faster where there are few"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,10 +266,10 @@ def _check_together(config: Config) -> None:
         raise ConfigError("at most one axis of config.mesh may be -1, and none may be 0")
     for name, path in (("config.workdir", config.workdir), ("config.data.root", config.data.root)):
         if "://" in path:
-            raise ConfigError(
-                f"{name} = {path!r} must be a path: mount the bucket (gcsfuse, say) and give the mount point"
-            )
+            raise ConfigError(f"{name} = {path!r} must be a path: mount the storage and give the mount point")
     if len(config.logging.profile) not in (0, 2):
         raise ConfigError(f"config.logging.profile = {config.logging.profile} must be empty or two steps")
+    if config.distributed.num_processes > 1 and not config.distributed.coordinator:
+        raise ConfigError("config.distributed.num_processes needs config.distributed.coordinator, address:port")
     if config.distributed.process_id >= config.distributed.num_processes:
         raise ConfigError("config.distributed.process_id must be below config.distributed.num_processes")

@@ -1,7 +1,9 @@
 """Several processes as one run. The only file that touches jax's multi-process utilities."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from m5jax import config as config_lib
 from m5jax import sharding
-from m5jax.errors import ConfigError
+from m5jax.errors import ConfigError, Preempted
 
 
 def initialize(settings: config_lib.Distributed) -> None:
@@ -87,6 +89,14 @@ def from_lead(value: int) -> int:
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.asarray(value, np.int64)))
+
+
+def leave(code: int) -> None:
+    """Ends this process at once if there are others: jax's orderly shutdown would wait for them, and lose the code."""
+    if jax.process_count() > 1 and code != Preempted.exit_code:  # preempted, they all leave together
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def barrier(name: str) -> None:

@@ -16,6 +16,7 @@ from m5jax.report import page
 from m5jax.run import Run, open_run
 
 HEADLINES = ("retrieval/category/fused/p@1", "retrieval/category/fused/map@10", "retrieval/instance/fused/p@1")
+SOURCES_SHOWN = 10  # on the screen; `scores.json` has those of every source that was scored
 
 
 def evaluate(config: Config) -> None:
@@ -97,11 +98,13 @@ def table(scores: suite.Scores, columns: tuple[str, ...]) -> str:
     """The scores as rows of metrics and columns of subsets."""
     shown = ("p@1", "map@10", "map", "accuracy", "nmi", "purity")
     rows: dict[str, dict[str, float]] = {}
+    sources = {name.split("/")[1] for name in scores if name.startswith("source/")}
     for name, value in scores.items():
         task, _, rest = name.rpartition("/")
         head, _, subset = task.rpartition("/")
-        if subset in columns and rest in shown:
-            rows.setdefault(f"{head}/*/{rest}", {})[subset] = value
+        if subset in columns and rest in shown and (len(sources) <= SOURCES_SHOWN or not name.startswith("source/")):
+            printable = "".join(c if c.isprintable() else "\ufffd" for c in f"{head}/*/{rest}")
+            rows.setdefault(printable, {})[subset] = value
     width = max(map(len, rows), default=0)
     lines = [" " * width + "".join(f"{column:>8}" for column in columns)]
     for name, values in rows.items():

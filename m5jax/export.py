@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from m5jax import distributed
+from m5jax import distributed, settings
 from m5jax.config import Config
 from m5jax.data import catalogue
 from m5jax.embed import Embedder, concatenate
@@ -64,6 +64,9 @@ def write(run: Run, params: Params, step: int) -> None:
         "dtype": chosen.dtype,
         "subsets": {name: list(modalities) for name, modalities in wanted.items()},
         "model": params_digest(params),
+        "network": settings.digest(run.config.model),
+        "precision": run.config.precision,
+        "rows_per_file": _rows_per_file(run.config),
         "tokenizer": run.facts["tokenizer"],
         "preprocessing": run.facts["preprocessing"],
         "records": run.facts["data"]["digest"],
@@ -101,13 +104,18 @@ def _plan(run: Run) -> list[_Shard]:
     chosen, splits = run.config.export, run.prepared.splits
     if chosen.split != "all" and chosen.split not in splits:
         raise DataError(f"config.export.split = {chosen.split!r}: the catalogue has {', '.join(splits)}, or use all")
-    batch = run.config.evaluate.batch_size
-    length = max(1, chosen.shard_listings // batch) * batch
+    length = _rows_per_file(run.config)
     shards: list[_Shard] = []
     for split in (name for name in catalogue.SPLITS if name in splits and chosen.split in ("all", name)):
         for start in range(0, splits[split], length):
             shards.append(_Shard(len(shards), split, start, min(start + length, splits[split])))
     return shards
+
+
+def _rows_per_file(config: Config) -> int:
+    """Whole batches."""
+    batch = config.evaluate.batch_size
+    return max(1, config.export.shard_listings // batch) * batch
 
 
 def _embed(embedder: Embedder, params: Params, shard: _Shard, config: Config) -> dict[str, np.ndarray]:
@@ -157,13 +165,15 @@ def _verified(folder: pathlib.Path, facts: dict[str, Any]) -> list[dict[str, Any
 
 
 def _finish(run: Run, facts: dict[str, Any], shards: list[_Shard], written: list[dict[str, Any]]) -> None:
-    folder, ids = run.folder.embeddings, []
-    for split in dict.fromkeys(shard.split for shard in shards):
-        ids += list(run.prepared.index(split).ids)
+    folder, ids = run.folder.embeddings, 0
+    with (folder / IDS).open("w", encoding="utf-8") as file:
+        for split in dict.fromkeys(shard.split for shard in shards):
+            for identity in run.prepared.ids(split):
+                file.write(f"{identity}\n")
+                ids += 1
     rows = sum(shard["rows"] for shard in written)
-    if len(ids) != rows:
-        raise DataError(f"{rows} embeddings for {len(ids)} listings: delete {folder} and export again")
-    (folder / IDS).write_text("".join(f"{identity}\n" for identity in ids), encoding="utf-8")
+    if ids != rows:
+        raise DataError(f"{rows} embeddings for {ids} listings: delete {folder} and export again")
     first = np.load(folder / next(iter(written[0]["files"])), mmap_mode="r", allow_pickle=False)
     manifest = {"rows": rows, "dim": int(first.shape[1]), "ids": IDS, "facts": facts, "shards": written}
     _write(folder / MANIFEST, manifest)

@@ -106,6 +106,10 @@ def run() -> None:
     except OSError as error:
         traceback.print_exc()
         code = 73 if error.errno in (28, 30) else 1  # no space left, read-only file system
+    if code and "jax" in sys.modules:
+        from m5jax import distributed
+
+        distributed.leave(code)
     sys.exit(code)
 
 

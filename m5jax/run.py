@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from m5jax.config import Config
 from m5jax.data import tokenizer
 from m5jax.data.prepare import prepare
 from m5jax.data.prepared import Prepared
-from m5jax.errors import ConfigError
+from m5jax.errors import ConfigError, RunFolderError
 from m5jax.models import families
 from m5jax.models.interface import Model, Params
 from m5jax.run_folder import RunFolder
@@ -78,24 +79,29 @@ def open_run(config: Config) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         if distributed.is_lead():
             print(distributed.device_table(), flush=True)
-            folder = stack.enter_context(run_folder.hold(config.workdir))
-            folder.write_config(config)
-        else:
-            folder = RunFolder(config.workdir)
+        distributed.require_agreement({"configuration": _shared_digest(config), "code": _code_digest()})
+        folder = _hold(config, stack)
         mesh = sharding.make_mesh(config.mesh)
         _check_batches(config, mesh)
         prepared = prepare(config, quiet=not distributed.is_lead())
         facts = facts_of(config, prepared)
-        distributed.require_agreement(
-            {
-                "configuration": _shared_digest(config),
-                "records": facts["data"]["digest"],
-                "tokenizer": facts["tokenizer"],
-            }
-        )
+        distributed.require_agreement({"records": facts["data"]["digest"], "tokenizer": facts["tokenizer"]})
         vocabulary = tokenizer.Tokenizer(prepared.tokenizer_path).size
         stack.enter_context(jax.set_mesh(mesh))
         yield Run(config, folder, prepared, mesh, families.build(config, vocabulary), facts)
+
+
+def _hold(config: Config, stack: contextlib.ExitStack) -> RunFolder:
+    """The run folder, held by process 0 as long as the stack lasts; every process is refused if it is."""
+    refused = None
+    if distributed.is_lead():
+        try:
+            stack.enter_context(run_folder.hold(config.workdir))
+        except RunFolderError as error:
+            refused = error
+    if distributed.from_lead(int(refused is not None)):
+        raise refused or RunFolderError(f"process 0 could not take config.workdir = {config.workdir}")
+    return RunFolder(config.workdir)
 
 
 def facts_of(config: Config, prepared: Prepared) -> dict[str, Any]:
@@ -130,8 +136,20 @@ def _shared_digest(config: Config) -> str:
     return settings.digest(dataclasses.replace(config, distributed=type(config.distributed)()))
 
 
+def _code_digest() -> str:
+    """Of the source files that run."""
+    package = pathlib.Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    return settings.digest({str(path.relative_to(package)): path.read_text(encoding="utf-8") for path in files})
+
+
 def _check_batches(config: Config, mesh: jax.sharding.Mesh) -> None:
     ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    if len(mesh.local_devices) % mesh.shape["model"]:
+        raise ConfigError(
+            f"config.mesh.model = {mesh.shape['model']} must divide the {len(mesh.local_devices)} devices of a process:"
+            " the devices that share a listing must be of one process"
+        )
     for name, size in (
         ("config.batch_size", config.batch_size // config.accumulate),
         ("config.evaluate.batch_size", config.evaluate.batch_size),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from m5jax import config as config_lib
@@ -47,7 +48,10 @@ def make_mesh(sizes: config_lib.Mesh, devices: Sequence[Any] | None = None) -> j
         shape[shape.index(-1)] = len(devices) // known
     if math.prod(shape) != len(devices):
         raise ConfigError(f"config.mesh {sizes} does not multiply to the {len(devices)} devices there are")
-    return jax.make_mesh(tuple(shape), ("data", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3, devices=devices)
+    # In the order of the processes, which `jax.make_mesh` does not keep on a TPU slice: row i of a batch must be the
+    # i-th listing, whoever made it.
+    ordered = np.asarray(sorted(devices, key=lambda device: (device.process_index, device.id)), object)
+    return jax.sharding.Mesh(ordered.reshape(shape), ("data", "fsdp", "model"), axis_types=(AxisType.Auto,) * 3)
 
 
 def partition(path: str, shape: tuple[int, ...], mesh: jax.sharding.Mesh) -> PartitionSpec:

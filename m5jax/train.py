@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 
-from m5jax import distributed, evaluate, export, optim, profiling, sharding, step, watchdog, writers
+from m5jax import distributed, evaluate, export, optim, profiling, settings, sharding, step, watchdog, writers
 from m5jax.config import Config
 from m5jax.data import pipeline
-from m5jax.errors import DataError, NumericError, Preempted
+from m5jax.errors import ConfigError, DataError, NumericError, Preempted
 from m5jax.models import flops
 from m5jax.run import Run, open_run
 
@@ -41,14 +41,15 @@ def _loop(run: Run) -> step.State:
     # ---- state, step and stream
     optimizer = optim.optimizer(config)
     state, start = _restore_or_init(run, optimizer)
+    if distributed.is_lead():
+        run.folder.write_config(config)
+        writers.trim(run.folder.evaluations, start)
     train_step = step.make_train_step(
         run.model, optimizer, seed=config.seed, accumulate=config.accumulate, mesh=run.mesh
     )
     share = pipeline.Share(*distributed.share())
     batches = pipeline.training_batches(run.prepared, config, start=start, share=share)
     checkpoints = run.checkpoints
-    if distributed.is_lead():
-        writers.trim(run.folder.evaluations, start)
     trace = profiling.Trace(config.logging.profile, run.folder.profile)
 
     with (
@@ -108,7 +109,7 @@ def _loop(run: Run) -> step.State:
 def _restore_or_init(run: Run, optimizer: Any) -> tuple[step.State, int]:
     """The newest good state of the run folder, or the first one."""
     config, checkpoints = run.config, run.checkpoints
-    if config.checkpoint.from_scratch and distributed.is_lead() and checkpoints.folder.exists():
+    if config.checkpoint.from_scratch and distributed.is_lead() and _stale(run):
         aside = checkpoints.folder.with_name(f"checkpoints-{time.strftime('%Y%m%d-%H%M%S')}")
         checkpoints.folder.rename(aside)
         run.say(f"starting from scratch; the old checkpoints are in {aside}")
@@ -123,8 +124,23 @@ def _restore_or_init(run: Run, optimizer: Any) -> tuple[step.State, int]:
     restored = checkpoints.restore(placed, run.check("data", "tokenizer", "preprocessing"))
     if restored is None:
         return step.sharded_init(run.model, optimizer, config.seed, run.mesh), 0
+    if restored.step > config.steps:
+        raise ConfigError(
+            f"{checkpoints.folder} is at step {restored.step} already, beyond config.steps = {config.steps}: set more"
+            " steps, another config.workdir, or config.checkpoint.from_scratch=True"
+        )
     run.say(f"resuming at step {restored.step}")
     return restored.state, restored.step
+
+
+def _stale(run: Run) -> bool:
+    """Whether the checkpoints are not an unfinished attempt of this very configuration, preempted, say: with
+    `from_scratch` that one goes on, or a job that a cluster restarts would begin again for ever."""
+    found = run.checkpoints.newest_facts()
+    if found is None:
+        return run.checkpoints.folder.exists()
+    step, facts = found
+    return step >= run.config.steps or settings.digest(facts["config"]) != settings.digest(run.facts["config"])
 
 
 class _Log:
@@ -142,12 +158,11 @@ class _Log:
             self._writer = writers.Metrics(run.folder.metrics, start, board)
 
     def step(self, number: int, metrics: step.Metrics) -> None:
-        """Keeps the metrics of step `number` if it is one to log."""
-        if number % self._config.logging.every == 0 or number == self._config.steps or number == 1:
-            self._pending = (number, metrics)
+        """Keeps the metrics of step `number` until the next one is on its way."""
+        self._pending = (number, metrics)
 
     def flush(self) -> None:
-        """Writes the kept row, if any.
+        """Checks the kept metrics, if any, and writes them if their step is one to log.
 
         Raises:
           NumericError, DataError: the step shows that the run should not go on.
@@ -155,6 +170,9 @@ class _Log:
         if self._pending is None:
             return
         (number, metrics), self._pending = self._pending, None
+        self._check_finite(number, int(jax.device_get(metrics["skipped_in_a_row"][0])))
+        if number % self._config.logging.every and number not in (1, self._config.steps):
+            return
         fetched: Any = jax.device_get(metrics)  # returns when the step is done, so the time is that of whole steps
         times = self.timer.read(number)
         row: dict[str, Any] = {"step": number}
@@ -166,14 +184,16 @@ class _Log:
             self._writer.write(row)
             left = (self._config.steps - number) * times["ms_per_step"] / 1e3
             print(writers.line(row, self._config.steps, left), flush=True)
-        self._check(row)
+        self._check_damaged(row)
 
-    def _check(self, row: dict[str, Any]) -> None:
-        if row["skipped_in_a_row"] >= SKIPPED_IN_A_ROW:
+    def _check_finite(self, number: int, skipped: int) -> None:
+        if skipped >= SKIPPED_IN_A_ROW:
             raise NumericError(
-                f"step {row['step']}: {row['skipped_in_a_row']:.0f} updates in a row were not finite and were not made;"
-                " lower config.optimizer.learning_rate, or look at the batches of the last checkpoint on"
+                f"step {number}: {skipped} updates in a row were not finite and were not made; lower"
+                " config.optimizer.learning_rate, or look at the batches of the last checkpoint on"
             )
+
+    def _check_damaged(self, row: dict[str, Any]) -> None:
         seen = row["step"] * self._config.batch_size
         if row["damaged"] > max(self._config.data.max_damaged * seen, 1.0):
             raise DataError(

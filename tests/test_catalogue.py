@@ -287,3 +287,26 @@ def test_the_reference_catalogue_is_taken_whole():
     assert collections.Counter(row.source for row in listings)["fashion"] == 7_554
     assert sum(len(row.images) for row in listings) == 12_474
     assert max(len(row.attributes or ()) for row in listings) == 158
+
+
+def test_a_line_that_never_ends_is_one_rejection_and_the_next_rows_are_read(tmp_path):
+    path = tmp_path / "catalogue.jsonl"
+    for length in (catalogue.MAX_ROW_BYTES, 3 * catalogue.MAX_ROW_BYTES + 7):
+        path.write_bytes(b'{"id": "a"}\n' + b"x" * length + b'\n{"id": "b"}\n')
+        first, long, last = catalogue.read(path)
+        assert (first.id, last.id) == ("a", "b")
+        assert (long.reason, long.line) == ("row_too_long", 2)
+    path.write_bytes(b"[" * 5 * catalogue.MAX_ROW_BYTES)
+    (only,) = catalogue.read(path)
+    assert only.reason == "row_too_long"
+
+
+def test_the_digest_notices_shards_below_the_folder(tmp_path):
+    path = tmp_path / "catalogue.jsonl"
+    path.write_text('{"id": "a"}\n')
+    seen = {catalogue.digest(path)}
+    for name, size in (("a.tar", 10), ("deep/b.tar", 10), ("deep/b.tar", 11)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+        seen.add(catalogue.digest(path))
+    assert len(seen) == 4

@@ -1,5 +1,6 @@
 """Catalogues in Parquet: read like JSONL, with the same care for damaged rows and files."""
 
+import decimal
 import json
 
 import pyarrow as pa
@@ -37,6 +38,20 @@ def test_parquet_tables_may_be_structs_or_maps(tmp_path):
     maps = pa.array([[("colour", "red")], None], pa.map_(pa.string(), pa.string()))
     pq.write_table(pa.table({"id": ids, "attributes": maps}), path)
     assert [row.attributes for row in catalogue.read(path)] == [(("colour", "red"),), None]
+
+
+def test_columns_of_other_makers_are_not_even_read_and_their_tables_are_understood(tmp_path):
+    fields = pa.array([[{"name": "price", "value": decimal.Decimal("9.90")}]])
+    strange = pa.array([2**62], pa.timestamp("ns"))  # Python cannot hold it without pandas
+    pq.write_table(pa.table({"id": ["a"], "attributes": fields, "created": strange}), tmp_path / "catalogue.parquet")
+    (row,) = catalogue.read(tmp_path / "catalogue.parquet")
+    assert row.attributes == (("price", "9.90"),)
+    pq.write_table(
+        pa.table({"id": ["a", "b"], "title": pa.array([None, 2**62], pa.timestamp("ns"))}), tmp_path / "x.parquet"
+    )
+    first, second = catalogue.read(tmp_path / "x.parquet")
+    assert first.id == "a"
+    assert second.reason == "invalid_field"
 
 
 def test_parquet_with_bytes_that_are_no_text_loses_these_rows_only(tmp_path):

@@ -53,6 +53,7 @@ def test_every_setting_mistyped_by_one_letter_is_refused_with_its_name(path):
         ("config.mesh.model", -1, "at most one axis"),
         ("config.logging.profile", (3,), "two steps"),
         ("config.distributed.process_id", 2, "below config.distributed.num_processes"),
+        ("config.distributed.num_processes", 2, "needs config.distributed.coordinator"),
         ("config.optimizer.learning_rate", float("nan"), "at least 0.0"),
         ("config.model", 3, "must be a section"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs
 
-from m5jax import distributed
+from m5jax import distributed, run_folder
 
 SHORT = ("--config.distributed.heartbeat_s=10", "--config.logging.hang_s=120")
 
@@ -118,3 +118,21 @@ def test_the_local_launcher_starts_them_and_passes_the_exit_code_on(three_modali
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 64
     assert 'did you mean "config.steps"' in done.stderr
+
+
+def test_the_local_launcher_waits_until_its_processes_have_saved(three_modalities, tmp_path):
+    script = runs.TESTS.parent / "launch" / "local.sh"
+    command = ["bash", str(script), "2", *runs.arguments(three_modalities, tmp_path, *SHORT, "--config.steps=4000")[1:]]
+    environment = os.environ | {"PYTHONPATH": str(runs.TESTS), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as job:
+        runs.wait_for_step(job, tmp_path, 3)
+        job.terminate()
+        output, _ = job.communicate(timeout=120)
+    assert job.returncode == 75, output
+    assert [*(tmp_path / "checkpoints").glob("*.json")]
+
+
+def test_a_folder_that_is_held_is_refused_on_every_process(three_modalities, tmp_path):
+    with run_folder.hold(tmp_path):
+        codes, outputs = finish(start_two(three_modalities, tmp_path), limit_s=60)
+    assert codes == [73, 73], outputs

@@ -102,6 +102,18 @@ def test_a_damaged_shard_is_written_again(three_modalities, trained):
 
 
 @pytest.mark.parametrize(
+    "change", ["--config.model.readout=encoders", "--config.precision=bfloat16", "--config.export.shard_listings=16"]
+)
+def test_other_settings_write_other_vectors(three_modalities, trained, change):
+    assert runs.run(three_modalities, trained, EXPORT) == 0
+    before = {path.name: path.read_bytes() for path in (trained / "embeddings").glob("*.npy")}
+    assert runs.run(three_modalities, trained, EXPORT, change) == 0
+    after = {path.name: path.read_bytes() for path in (trained / "embeddings").glob("*.npy")}
+    assert after != before
+    assert len(exported(trained)[0]) == 48
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ("--config.data.vocabulary=300", "the tokenizer changed"),

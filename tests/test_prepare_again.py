@@ -2,10 +2,11 @@
 
 import json
 import multiprocessing
+import sys
 
 import hostile_tasks
 import pytest
-from media_files import picture
+from media_files import film, picture
 from small import small_config
 from test_prepare import config_for, read_rejections, shard_bytes, write_rows
 
@@ -117,6 +118,37 @@ def test_too_many_rejections_stop_with_counts_until_the_files_are_mended(tmp_pat
     mended = prepare.prepare(config, quiet=True)
     assert mended.folder == folder
     assert [row["file"] for row in read_rejections(folder)] == ["0.png", "1.png"]
+
+
+def test_bad_rows_count_against_all_rows_not_against_the_first_shard(tmp_path, in_process, monkeypatch):
+    monkeypatch.setattr(prepare, "EARLY_STOP_LISTINGS", 10)
+    rows = [{"id": f"{i}", "split": "train", "title": "x"} for i in range(60)]
+    write_rows(tmp_path, [*rows, *(b"not json" for _ in range(5))])
+    dials = {"data__max_rejected": 0.1, "data__shard_listings": 10}
+    made = prepare.prepare(config_for(tmp_path, tmp_path / "root", **dials), quiet=True)
+    assert made.splits == {"train": 60}
+    write_rows(tmp_path, [*rows, *(b"not json" for _ in range(7))])
+    with pytest.raises(DataError, match="7 of 67 listings"):
+        prepare.prepare(config_for(tmp_path, tmp_path / "root", **dials), quiet=True)
+
+
+def test_a_missing_decoder_stops_instead_of_counting_every_file_as_broken(tmp_path, in_process, monkeypatch):
+    write_rows(tmp_path, [{"id": "a", "split": "train", "title": "x", "videos": "a.mp4"}])
+    (tmp_path / "a.mp4").write_bytes(film())
+    monkeypatch.setitem(sys.modules, "av", None)
+    config = config_for(tmp_path, tmp_path / "root", data__max_rejected=1.0)
+    with pytest.raises(DataError, match=r"pip install 'm5jax\[media\]', or leave it out of config.inputs.modalities"):
+        prepare.prepare(config, quiet=True)
+    monkeypatch.undo()
+
+
+def test_what_became_of_a_catalogue_is_said_by_state_and_reason(tmp_path, in_process, capsys):
+    broken_catalogue(tmp_path, broken=2)
+    prepare.prepare(config_for(tmp_path, tmp_path / "root"))
+    said = capsys.readouterr().out
+    assert "prepared 20 listings from 20 rows" in said
+    assert "image  18 present, 2 corrupt" in said
+    assert "rejected 2 image/truncated" in said
 
 
 def test_a_limit_that_is_just_kept_does_not_stop(tmp_path, in_process):

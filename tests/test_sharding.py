@@ -1,5 +1,6 @@
 """The partition table: golden shardings, and every way a table can be wrong."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -43,6 +44,19 @@ def test_no_large_array_is_replicated_under_fsdp():
         for key in keys:
             leaf = leaf[key.key]
         assert leaf.size < sharding.LARGE or "fsdp" in str(place.spec), optim.path_of(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeDevice:
+    process_index: int
+    id: int
+
+
+def test_the_mesh_keeps_the_order_of_the_processes():
+    """Row i of a batch is the i-th listing whoever made it, though a TPU slice counts its devices otherwise."""
+    devices = [FakeDevice(process, 4 * process + chip) for chip in (2, 0, 3, 1) for process in (1, 0)]
+    found = sharding.make_mesh(config_lib.Mesh(fsdp=2), devices).devices
+    assert [device.id for device in found.ravel()] == list(range(8))
 
 
 @pytest.mark.parametrize(

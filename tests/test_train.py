@@ -161,6 +161,30 @@ def test_going_on_with_another_model_is_refused_by_parameter(three_modalities, f
     assert "kernel: saved [" in capsys.readouterr().err
 
 
+def test_fewer_steps_than_were_trained_are_refused(three_modalities, finished, capsys):
+    before = (finished / "config.json").read_text()
+    assert runs.run(three_modalities, finished, "--config.steps=4") == 64
+    assert "is at step 6 already, beyond config.steps = 4" in capsys.readouterr().err
+    assert (finished / "config.json").read_text() == before
+
+
+def test_from_scratch_begins_anew_once_and_then_goes_on(three_modalities, tmp_path, capsys):
+    """A job that is preempted and started again with the same command must get somewhere."""
+    scratch = ("--config.checkpoint.from_scratch=True", STEPS, "--config.checkpoint.every=3")
+    assert runs.run(three_modalities, tmp_path) == 0
+    with runs.start(three_modalities, tmp_path, *scratch) as process:
+        runs.wait_for_step(process, tmp_path, 10)  # of the earlier run there are six
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+    assert "starting from scratch" in output
+    with runs.start(three_modalities, tmp_path, *scratch) as process:
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "starting from scratch" not in output
+    assert "resuming at step" in output
+
+
 def test_a_held_folder_is_refused_with_73(three_modalities, tmp_path):
     with run_folder.hold(tmp_path):
         assert runs.run(three_modalities, tmp_path) == 73

@@ -5,11 +5,13 @@ shards (docs/data.md). Every row ends as a `Listing` or as a `Rejection` with a 
 """
 
 import dataclasses
+import datetime
+import decimal
 import hashlib
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from m5jax.errors import DataError
 
@@ -96,6 +98,9 @@ class RowError(ValueError):
         self.reason, self.detail = reason, detail
 
 
+_KEYS = frozenset(field.name for field in dataclasses.fields(Listing))
+
+
 def find(path: str | pathlib.Path) -> pathlib.Path:
     """The listing file of a catalogue given as a folder or as the file itself.
 
@@ -141,7 +146,15 @@ def read(path: str | pathlib.Path) -> Iterator[Listing | Rejection]:
 
 def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     with path.open("rb") as file:
-        yield from ((number, _parse_json(line)) for number, line in enumerate(file, start=1) if line.strip())
+        yield from ((number, _parse_json(line)) for number, line in enumerate(_lines(file), start=1) if line.strip())
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; one that is longer than a row may be is cut, and never held whole."""
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        yield line
+        while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_ROW_BYTES + 1)
 
 
 def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
@@ -149,19 +162,20 @@ def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | Ro
 
     try:
         file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
-        rows = (row for batch in file.iter_batches(batch_size=1024) for row in _batch_rows(batch))
+        columns = [name for name in file.schema_arrow.names if name in _KEYS]  # others may be of any type and size
+        rows = (row for batch in file.iter_batches(batch_size=1024, columns=columns) for row in _batch_rows(batch))
         yield from enumerate(rows, start=1)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}. Write it anew.") from error
 
 
 def _batch_rows(batch: Any) -> list[dict[str, Any] | RowError]:
-    """The rows of a pyarrow RecordBatch; a string that is not UTF-8, which only shows here, costs its own row."""
+    """The rows of a pyarrow RecordBatch; what Python cannot hold, which only shows here, costs its own row."""
     try:
         return batch.to_pylist()
-    except UnicodeDecodeError as error:
+    except (ValueError, OverflowError) as error:  # among them UnicodeDecodeError
         if len(batch) == 1:
-            return [RowError("invalid_utf8", str(error))]
+            return [RowError("invalid_utf8" if isinstance(error, UnicodeError) else "invalid_field", str(error))]
         return [row for number in range(len(batch)) for row in _batch_rows(batch.slice(number, 1))]
 
 
@@ -256,6 +270,8 @@ def _attributes(value: Any) -> tuple[tuple[str, str], ...] | None:
     if value is None:
         return None
     pairs = list(value.items()) if isinstance(value, dict) else value
+    if isinstance(pairs, list):  # Parquet's own form of a pair is a struct
+        pairs = [(p["name"], p["value"]) if isinstance(p, dict) and p.keys() == {"name", "value"} else p for p in pairs]
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise RowError("invalid_field", "attributes must be a list of [name, value] pairs, an object, or null")
     if len(pairs) > MAX_FIELDS:
@@ -264,7 +280,7 @@ def _attributes(value: Any) -> tuple[tuple[str, str], ...] | None:
 
 
 def _scalar(value: Any) -> str:
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float | decimal.Decimal | datetime.date):
         raise RowError("invalid_field", f"a name or value of attributes must be a scalar, not {type(value).__name__}")
     return _bounded(str(value), "a name or value of attributes")
 
@@ -290,9 +306,9 @@ def _media_ref(ref: Any, key: str) -> MediaRef:
 
 
 def digest(path: pathlib.Path) -> str:
-    """SHA-256 over the listing file and the names and sizes of the tar shards beside it."""
+    """SHA-256 over the listing file and the names and sizes of the tar shards in its folder and those below."""
     with path.open("rb") as file:
         total = hashlib.file_digest(file, "sha256")
-    for shard in sorted(path.parent.glob("*.tar")):
-        total.update(f"{shard.name}:{shard.stat().st_size}\n".encode())
+    for shard in sorted(path.parent.rglob("*.tar")):
+        total.update(f"{shard.relative_to(path.parent).as_posix()}:{shard.stat().st_size}\n".encode())
     return total.hexdigest()

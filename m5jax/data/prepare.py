@@ -22,6 +22,7 @@ from m5jax.data.catalogue import Listing, Rejection
 from m5jax.errors import DataError
 from m5jax.progress import progress
 
+TOKENIZER_LISTINGS = 200_000  # more teach a vocabulary nothing new, and cost memory
 EARLY_STOP_LISTINGS = 1000  # from here on a catalogue that is mostly broken is not prepared to its end
 
 
@@ -79,8 +80,8 @@ class _Preparation:
         self.root = listing_file.parent
         self.codec = records.RecordCodec(config.inputs)
         self.rejections: list[Rejection] = []
-        self.rows = 0
-        self.lost: set[str] = set()  # rows that were rejected (by number), and listings that lost a file (by id)
+        self.rows = self.bad_rows = 0
+        self.damaged: set[str] = set()  # ids of listings that lost a file, or all they had
 
     def run(self, facts: dict[str, Any]) -> None:
         """Makes the folder complete; `facts` decide its content.
@@ -89,6 +90,7 @@ class _Preparation:
           DataError: as `prepare`.
         """
         shards = self._shards()
+        self._check_rejected(self.rows)
         lengths = collections.Counter(shard.split for shard in shards)
         parts: dict[str, list[dict[str, Any]]] = {split: [] for split in catalogue.SPLITS if lengths[split]}
         total = sum(len(shard.listings) for shard in shards)
@@ -102,13 +104,15 @@ class _Preparation:
                 else:
                     advance(len(shard.listings))
                 self.rejections += [Rejection(**row) for row in part["rejections"]]
-                self.lost |= {row["id"] for row in part["rejections"]}
+                self.damaged |= {row["id"] for row in part["rejections"]}
                 parts[shard.split].append(part)
                 done += len(shard.listings)
                 if done >= EARLY_STOP_LISTINGS:
-                    self._check_rejected(done + self.rows - total)
+                    self._check_rejected(done, of_rows=False)
         self._check_rejected(self.rows)
         self._finish(parts, facts)
+        if not self.quiet:
+            self._say(parts)
 
     def _shards(self) -> list[_Shard]:
         """Reads the listing file: accepted rows go to shards in file order, the others to the rejections."""
@@ -118,7 +122,7 @@ class _Preparation:
             self.rows += 1
             if isinstance(row, Rejection):
                 self.rejections.append(row)
-                self.lost.add(f"row {row.line}")
+                self.bad_rows += 1
                 continue
             shard = filling.get(row.split)
             if shard is None or len(shard.listings) == self.config.data.shard_listings:
@@ -149,6 +153,9 @@ class _Preparation:
         def encoded() -> Iterator[bytes]:
             for conversion in self._convert(shard.listings, processes):
                 rejections.extend(conversion.rejections)
+                for rejection in conversion.rejections:
+                    if rejection.reason == "decoder_missing":  # not the fault of the file, and not to be kept
+                        raise DataError(f"{rejection.detail}, or leave it out of config.inputs.modalities")
                 if conversion.record is not None:
                     index.append(prepared.index_row(conversion.record))
                     yield self.codec.encode(conversion.record)
@@ -172,13 +179,15 @@ class _Preparation:
         memory = int(data.decode_memory_gb * 1e9)
         return pool.KillablePool(data.prepare_workers, data.decode_seconds, media.limit_process, (memory,))
 
-    def _check_rejected(self, rows: int) -> None:
+    def _check_rejected(self, rows: int, of_rows: bool = True) -> None:
+        """Stops above the allowed share of `rows`; without `of_rows` they are converted listings, none a bad row."""
         limit = self.config.data.max_rejected
-        if len(self.lost) > limit * rows:
+        lost = len(self.damaged) + self.bad_rows * of_rows
+        if lost > limit * rows:
             for part in (self.folder / "parts").glob("*.json"):
                 part.unlink()  # files may be mended in place: the next preparation reads them again
             raise self._stopped(
-                f"{len(self.lost)} of {rows} listings of {self.listing_file} were rejected or lost a file, more than"
+                f"{lost} of {rows} listings of {self.listing_file} were rejected or lost a file, more than"
                 f" config.data.max_rejected = {limit:g} allows. Mend them, or raise the limit"
             )
 
@@ -188,6 +197,21 @@ class _Preparation:
         _write_rejections(path, self.rejections)
         counts = "".join(f"\n  {count:6,} {reason}" for reason, count in self._counts().most_common())
         return DataError(f"{why}. What was rejected, one by one in {path}:{counts}")
+
+    def _say(self, parts: dict[str, list[dict[str, Any]]]) -> None:
+        """What became of the catalogue, by state and by reason."""
+        states = _count_states([row for of_split in parts.values() for part in of_split for row in part["index"]])
+        kept = sum(len(part["index"]) for of_split in parts.values() for part in of_split)
+        print(f"prepared {kept:,} listings from {self.rows:,} rows")
+        for name in self.config.inputs.modalities:
+            counts = ", ".join(
+                f"{count:,} {state}" for state, count in sorted(states[name].items(), key=lambda c: -c[1])
+            )
+            print(f"  {name:<6} {counts}")
+        for reason, count in self._counts().most_common():
+            print(f"  rejected {count:,} {reason}")
+        if self.rejections:
+            print(f"  one by one in {self.folder / prepared.REJECTIONS}", flush=True)
 
     def _counts(self) -> collections.Counter[str]:
         """Rejections by what was lost and why."""
@@ -240,8 +264,9 @@ def _take_apart(task: convert.Task, processes: pool.KillablePool) -> convert.Con
 
 
 def _texts(source: records.Records) -> Iterator[str]:
-    """Everything the tokenizer is trained on: titles, descriptions, names and values, in record order."""
-    for record in source:
+    """What the tokenizer is trained on: titles, descriptions, names and values, of evenly spaced listings if many."""
+    for position in range(0, len(source), 1 + len(source) // TOKENIZER_LISTINGS):
+        record = source[position]
         for text in (record.title, record.description, *(part for field in record.fields for part in field)):
             if text:
                 yield text

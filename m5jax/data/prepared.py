@@ -7,6 +7,7 @@ It holds the record shards, one Parquet index per split, the tokenizer, `rejecti
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,17 @@ class Prepared:
         """
         self._need(split)
         return Records(self.folder, split, len(self.manifest["shard_lengths"][split]), self.inputs)
+
+    def ids(self, split: str) -> Iterator[str]:
+        """The ids of a split, in the order of its records, without holding them.
+
+        Raises:
+          DataError: the split has none.
+        """
+        self._need(split)
+        file = pq.ParquetFile(self.folder / f"index-{split}.parquet", page_checksum_verification=True)
+        for batch in file.iter_batches(columns=["id"]):
+            yield from batch.column(0).to_pylist()
 
     def index(self, split: str) -> Index:
         """The index of a split.

@@ -11,6 +11,7 @@ real catalogue. Listings of a product differ in view, wording, row order and tim
 left out is in `ground_truth.jsonl`.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -139,8 +140,9 @@ def _mapper(workers: int) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
         yield map
         return
     # Spawned, not forked: the caller may hold threads and an accelerator.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield functools.partial(pool.imap, chunksize=8)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:  # notices a process that dies
+        yield functools.partial(pool.map, chunksize=8)
 
 
 def _rng(dials: Toy, stream: int, index: int = 0) -> np.random.Generator:
