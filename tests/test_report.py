@@ -85,6 +85,15 @@ def words(page):
     return re.sub(r"[ \n]+", " ", page.text)
 
 
+def test_with_several_sources_the_summary_says_how_each_does_by_itself(tmp_path):
+    scored = EDGES["several sources"](tmp_path)
+    report.write(scored)
+    page = Page(scored.folder.report.read_text(encoding="utf-8"))
+    assert "same category within each source: p@1: " in page.text
+    share = report.percent(scored.scores["source/a/b/retrieval/category/fused/p@1"])
+    assert f"a/b {share}" in page.text
+
+
 def test_logs_are_shown_up_to_the_scored_step(page):
     _, shown = page
     assert "loss 4.4" in words(shown)
