@@ -170,7 +170,7 @@ def test_fewer_steps_than_were_trained_are_refused(three_modalities, finished, c
 
 def test_from_scratch_begins_anew_once_and_then_goes_on(three_modalities, tmp_path, capsys):
     """A job that is preempted and started again with the same command must get somewhere."""
-    scratch = ("--config.checkpoint.from_scratch=True", STEPS, "--config.checkpoint.every=3")
+    scratch = ("--config.checkpoint.from_scratch=True", "--config.steps=60", "--config.checkpoint.every=30")
     assert runs.run(three_modalities, tmp_path) == 0
     with runs.start(three_modalities, tmp_path, *scratch) as process:
         runs.wait_for_step(process, tmp_path, 10)  # of the earlier run there are six
