@@ -4,13 +4,16 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Most of the suite's time is compilation: unoptimised code computes the same, and the tests compute little.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
+# The scheduler is for jax 0.10: a program read from the compilation cache may otherwise start its collectives in another
+# order on each virtual device, and wait for ever.
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK}"
 
+import atexit
 import io
 import json
 import pathlib
+import shutil
 import tempfile
 
 import hypothesis
@@ -24,9 +27,11 @@ from small import small_config
 from m5jax.data import prepare
 from m5jax.data.prepared import Prepared
 
-# Compiled programs are kept between runs.
-CACHE = pathlib.Path(os.environ.get("M5JAX_TEST_CACHE", pathlib.Path(tempfile.gettempdir()) / "m5jax-test-cache"))
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
+# The workers of one run of the suite share what they compile; the next run starts afresh.
+if "M5JAX_TEST_CACHE" not in os.environ:
+    os.environ["M5JAX_TEST_CACHE"] = tempfile.mkdtemp(prefix="m5jax-test-cache-")
+    atexit.register(shutil.rmtree, os.environ["M5JAX_TEST_CACHE"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["M5JAX_TEST_CACHE"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # The same examples every time, without a clock that a busy machine would stop.

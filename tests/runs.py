@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from conftest import QUICK
+
 from m5jax import main, writers
 
 TESTS = pathlib.Path(__file__).parent
@@ -32,7 +34,7 @@ def run(config, workdir, *more):
 
 def start(config, workdir, *more, devices=1):
     """Starts a process of its own, with so many virtual devices."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": flags,
