@@ -2,11 +2,9 @@
 
 import os
 
+from xla import QUICK
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of the suite's time is compilation: unoptimised code computes the same, and the tests compute little.
-# The scheduler is for jax 0.10: a program read from the compilation cache may otherwise start its collectives in another
-# order on each virtual device, and wait for ever.
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_enable_concurrency_optimized_scheduler=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK}"
 
 import atexit

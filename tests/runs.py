@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from conftest import QUICK
+from xla import QUICK
 
 from m5jax import main, writers
 
