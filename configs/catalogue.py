@@ -17,7 +17,7 @@ def get_config():
     c.inputs.image.patch = 16
     c.inputs.text.length = 20
     c.inputs.table.length = 28
-    c.model.fusion_layers = 1
+    c.model.fusion.layers = 1
     c.model.scan = False  # two blocks run a fifth faster unrolled
     c.model.readout = "agreement"  # a table that fits half of the catalogue must not outvote a title
     # Short runs gain from a masked objective that only accompanies the contrastive one.

@@ -15,7 +15,7 @@ def get_config():
     c.steps = 500
     c.batch_size = 64
     c.inputs.image.patch = 16
-    c.model.fusion_layers = 1
+    c.model.fusion.layers = 1
     c.model.scan = False  # two blocks run a fifth faster unrolled
     # Short runs gain from a masked objective that only accompanies the contrastive one.
     for task in ("region", "language", "entity", "frame", "audio"):

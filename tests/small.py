@@ -8,7 +8,9 @@ def small_config(**changes):
     """A configuration that trains in seconds; `changes` are dotted paths with __ for the dot."""
     values = settings.to_dict(config_lib.Config())
     values |= {"steps": 4, "batch_size": 8}
-    values["model"] |= {"width": 32, "heads": 2, "encoder_layers": 1, "fusion_layers": 1, "projection": 16}
+    values["model"] |= {"width": 32, "projection": 16}
+    for tower in ("tokens", "grids", "fusion"):
+        values["model"][tower] |= {"heads": 2, "layers": 1}
     values["inputs"]["image"] |= {"size": 16, "patch": 8}
     values["inputs"]["video"] |= {"size": 16, "patch": 8, "frames": 4}
     values["inputs"]["audio"] |= {"frames": 16, "block": 8, "mels": 16}

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 
 from m5jax.objectives import numerics
-from m5jax.objectives.contrastive import contrastive
+from m5jax.objectives.contrastive import contrastive as pair_losses
+from m5jax.objectives.contrastive import pair_total
 from m5jax.objectives.harmony import agreement_shares, harmony
 from m5jax.objectives.masked import masked_blocks, masked_tokens
 
 
 def random(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def contrastive(embeddings, present, temperature, logit_scale, loss_scale, negatives="cross_modal"):
+    """(sum, count) of every pair."""
+    found = pair_losses(embeddings, present, temperature, logit_scale, negatives)
+    return {(i, j): pair_total(loss * loss_scale[:, i, j], present, i, j) for (i, j), loss in found.items()}
 
 
 # ---- harmony

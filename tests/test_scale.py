@@ -19,6 +19,11 @@ SUBSETS = np.array(list(itertools.product([False, True], repeat=5))[1:])  # the 
 ALL = ("image", "text", "table", "video", "audio")
 
 
+def layers(count):
+    """Settings of so many blocks in every encoder."""
+    return {"model__tokens__layers": count, "model__grids__layers": count}
+
+
 class Compiled:
     """A model with its functions jitted: eager calls would compile every operation by itself."""
 
@@ -137,9 +142,9 @@ def test_an_embedding_does_not_depend_on_padding_length(small, params):
     for name, length in lengths.items():
         grow = ((0, 0), (0, length - batch[name]["ids"].shape[1]))
         padded[name] = {key: np.pad(batch[name][key], grow) for key in ("ids", "mask")}
-        position = params["encoders"][name]["embed"]["position"]
+        position = params["embedders"][name]["position"]
         extra = jnp.ones((length - len(position), position.shape[1]))
-        longer_params["encoders"][name]["embed"]["position"] = jnp.concatenate([position, extra])
+        longer_params["embedders"][name]["position"] = jnp.concatenate([position, extra])
     expected, _ = small.vectors(
         params, batch | {name: {k: batch[name][k] for k in ("ids", "mask")} for name in lengths}
     )
@@ -209,7 +214,7 @@ def test_features_take_the_same_path_as_raw_media():
 
 
 def test_scan_and_remat_change_no_number():
-    two = {"inputs__modalities": ("image", "text"), "model__encoder_layers": 2, "model__dropout": 0.1}
+    two = {"inputs__modalities": ("image", "text"), **layers(2), "model__dropout": 0.1}
     batch, key = random_batch(small_config(**two), VOCABULARY, 8), jax.random.key(7)
     plain = compiled(small_config(**two))
     params = plain.init(jax.random.key(0))
@@ -221,7 +226,7 @@ def test_scan_and_remat_change_no_number():
 
 def test_full_remat_keeps_fewer_bytes_for_the_backward_pass():
     def temporaries(**changes):
-        config = small_config(inputs__modalities=("image",), model__encoder_layers=8, inputs__image__patch=2, **changes)
+        config = small_config(inputs__modalities=("image",), inputs__image__patch=2, **layers(8), **changes)
         scale, batch = Compiled(config), random_batch(config, VOCABULARY, 8)
         abstract = jax.eval_shape(scale.init, jax.random.key(0))
         return scale.value_and_grad.lower(abstract, batch).compile().memory_analysis().temp_size_in_bytes
@@ -247,7 +252,7 @@ def test_bfloat16_keeps_float32_weights_and_stays_close(small, params):
 
 
 def test_flops_by_formula_equal_xla_on_the_unrolled_model():
-    config = small_config(model__scan=False, model__encoder_layers=2, model__fusion_layers=2, model__width=64)
+    config = small_config(model__scan=False, model__fusion__layers=2, model__width=64, **layers(2))
     scale, batch = Compiled(config), random_batch(config, VOCABULARY, 4)
     abstract = jax.eval_shape(scale.init, jax.random.key(0))
     counted = scale.loss.lower(abstract, batch).compile().cost_analysis()["flops"]

@@ -1,4 +1,4 @@
-"""From the arrays of one modality to a sequence of token states: embedding and unimodal encoder.
+"""From the arrays of one modality to the token states that its encoder reads.
 
 Raw media and pre-extracted features share this code: both are grids cut into blocks (`modalities.py`). The
 first state of every sequence stands for the whole modality: CLS for text, the mean block for a grid.
@@ -7,10 +7,10 @@ first state of every sequence stands for the whole modality: CLS for text, the m
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from m5jax.config import Model
-from m5jax.models.layers import Stack, dropout
+from m5jax.models.layers import dropout, encoder_layout, linear, norm
 from m5jax.token_spec import TokenSpec
 
 _INIT = nnx.initializers.normal(0.02)
@@ -32,73 +32,96 @@ def to_blocks(values: Shaped[Array, "b *grid"], spec: TokenSpec) -> Float[Array,
 
 
 class GridEmbedder(nnx.Module):
-    """Blocks to states: SCALE's E = W f + position with the mean block in front (spec section 2.2)."""
+    """Blocks to states: E = W f + position, the mean block in front (SCALE, spec section 2.2).
+
+    Regions with boxes have W f + U box instead; the whole picture's box is (0, 0, 1, 1, 1). With released blocks
+    a hidden block is zeros and the states are normalised; else one learned state stands for what is hidden.
+    """
 
     def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.project = nnx.Linear(spec.dim, config.width, dtype=dtype, rngs=rngs)
-        self.position = nnx.Param(_INIT(rngs.params(), (spec.length + 1, config.width)))
-        self.hidden = nnx.Param(_INIT(rngs.params(), (config.width,)))
-        self.dtype = dtype
-
-    def __call__(
-        self, blocks: Float[Array, "b l k"], mask: Bool[Array, "b l"], selected: Bool[Array, "b l"]
-    ) -> tuple[Float[Array, "b l+1 d"], Bool[Array, "b l+1"]]:
-        """States and mask of the sequence; `selected` blocks are replaced by one learned state."""
-        shown = (mask & ~selected)[..., None]
-        blocks = jnp.where(shown, blocks, 0.0)
-        mean = blocks.sum(1, keepdims=True) / jnp.maximum(shown.sum(1, keepdims=True), 1)
-        states = self.project(jnp.concatenate([mean, blocks], 1).astype(self.dtype))
-        first = jnp.zeros_like(selected[:, :1])
-        replaced = jnp.concatenate([first, selected], 1)[..., None]
-        states = jnp.where(replaced, self.hidden[...].astype(self.dtype), states)
-        present = mask.any(1, keepdims=True)
-        return states + self.position[...].astype(self.dtype), jnp.concatenate([present, mask], 1)
-
-
-class TokenEmbedder(nnx.Module):
-    """Ids to states: vocabulary (shared among modalities) plus position."""
-
-    def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.position = nnx.Param(_INIT(rngs.params(), (spec.length, config.width)))
-        self.dtype = dtype
-
-    def __call__(self, ids: Int[Array, "b l"], vocabulary: nnx.Embed) -> Float[Array, "b l d"]:
-        """The state of every id at its place."""
-        return vocabulary(ids).astype(self.dtype) + self.position[...].astype(self.dtype)
-
-
-class Encoder(nnx.Module):
-    """One modality's embedding, norm and transformer."""
-
-    def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        embedder = TokenEmbedder if spec.kind == "tokens" else GridEmbedder
-        self.embed = embedder(spec, config, dtype, rngs)
-        self.stack = Stack(config.encoder_layers, config, dtype, rngs)
-        self.spec, self.rate = spec, config.dropout
+        layout = encoder_layout(config)
+        self.project = linear(spec.dim, config.width, layout, dtype, rngs)
+        if spec.geometry:
+            self.boxes = linear(spec.geometry, config.width, layout, dtype, rngs)
+        else:
+            rows = getattr(config.positions, spec.name) or spec.length + 1
+            self.position = nnx.Param(_INIT(rngs.params(), (rows, config.width)))
+        self.released = config.blocks == "released"
+        if self.released:
+            self.norm = norm(config.width, layout, dtype, rngs)
+        else:
+            self.hidden = nnx.Param(_INIT(rngs.params(), (config.width,)))
+        self.spec, self.dtype, self.rate = spec, dtype, config.dropout
 
     def __call__(
         self, arrays: dict, vocabulary: nnx.Embed, key: Key[Array, ""] | None
-    ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
-        """States [B, N, D] and their mask [B, N]; N = L for kind tokens, L + 1 for a grid.
+    ) -> tuple[Float[Array, "b l+1 d"], Bool[Array, "b l+1"]]:
+        """States and mask of the sequence; hidden blocks show nothing of themselves.
 
-        What an absent modality's arrays hold is replaced by zeros before anything is computed from it.
+        Arrays may bring the row in front, "first" [B, dim] and "first_box" [B, 5], instead of having it computed.
         """
-        mask = arrays["mask"]
-        if isinstance(self.embed, TokenEmbedder):
-            states = self.embed(jnp.where(mask, arrays["ids"], 0), vocabulary)
+        mask, hidden = arrays["mask"], hidden_blocks(arrays)
+        shown = mask & ~hidden
+        blocks = jnp.where(shown[..., None], to_blocks(arrays["values"], self.spec), 0.0)
+        first = arrays.get("first", _mean(blocks, shown))
+        states = self.project(jnp.concatenate([first[:, None], blocks], 1).astype(self.dtype))
+        mask = jnp.concatenate([mask.any(1, keepdims=True), mask], 1)
+        if self.released:
+            states = self.norm(states + self._place(arrays))
         else:
-            blocks = to_blocks(arrays["values"], self.spec)
-            states, mask = self.embed(blocks, mask, selected(arrays))
-        keys = (None, None) if key is None else jax.random.split(key)
-        states = jnp.where(mask[..., None], dropout(states, self.rate, keys[0]), 0.0)
-        return self.stack(states, mask, keys[1]), mask
+            replaced = jnp.pad(hidden, ((0, 0), (1, 0)))[..., None]
+            states = jnp.where(replaced, self.hidden[...].astype(self.dtype), states) + self._place(arrays)
+        return dropout(states, self.rate, key), mask
+
+    def _place(self, arrays: dict) -> Float[Array, "*b l+1 d"]:
+        """What tells where in the modality a block lies."""
+        if not self.spec.geometry:
+            return self.position[...][: self.spec.length + 1].astype(self.dtype)
+        boxes = jnp.where(arrays["mask"][..., None], arrays["boxes"].astype(jnp.float32), 0.0)
+        whole = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0, 1.0]), boxes[:, 0].shape)
+        boxes = jnp.concatenate([arrays.get("first_box", whole)[:, None], boxes], 1)
+        return self.boxes(boxes.astype(self.dtype))
 
 
-def selected(arrays: dict) -> Bool[Array, "b l"]:
+def _mean(blocks: Float[Array, "b l k"], shown: Bool[Array, "b l"]) -> Float[Array, "b k"]:
+    return blocks.sum(1) / jnp.maximum(shown.sum(1, keepdims=True), 1)
+
+
+class TokenEmbedder(nnx.Module):
+    """Ids to states: vocabulary (shared among modalities) plus position; with released blocks as BERT, normalised."""
+
+    def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+        rows = getattr(config.positions, spec.name) or spec.length
+        self.position = nnx.Param(_INIT(rngs.params(), (rows, config.width)))
+        self.released = config.blocks == "released"
+        if self.released:
+            # BERT's two token types. SCALE uses the first for title and table alike.
+            self.type = nnx.Param(_INIT(rngs.params(), (2, config.width)))
+            self.norm = norm(config.width, encoder_layout(config), dtype, rngs)
+        self.dtype, self.rate = dtype, config.dropout
+
+    def __call__(
+        self, arrays: dict, vocabulary: nnx.Embed, key: Key[Array, ""] | None
+    ) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
+        """The state of every id at its place, and the mask. Ids behind the mask are not read."""
+        mask = arrays["mask"]
+        ids = jnp.where(mask, arrays["ids"], 0)
+        states = vocabulary(ids).astype(self.dtype) + self.position[...][: ids.shape[1]].astype(self.dtype)
+        if self.released:
+            states = self.norm(states + self.type[...][0].astype(self.dtype))
+        return dropout(states, self.rate, key), mask
+
+
+def embedder(spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs) -> GridEmbedder | TokenEmbedder:
+    """The embedder for a modality's kind. Both take (arrays, vocabulary, key) and give (states, mask)."""
+    return (TokenEmbedder if spec.kind == "tokens" else GridEmbedder)(spec, config, dtype, rngs)
+
+
+def hidden_blocks(arrays: dict) -> Bool[Array, "b l"]:
     """The blocks that a masked objective hides; none outside training."""
     mask = arrays["mask"]
     if "masked" not in arrays:
         return jnp.zeros_like(mask)
     masked = arrays["masked"]
-    hits = jax.nn.one_hot(masked["positions"], mask.shape[1], dtype=jnp.bool_) & masked["valid"][..., None]
+    hits = jax.nn.one_hot(masked["positions"], mask.shape[1], dtype=jnp.bool_) & masked["hidden"][..., None]
     return hits.any(1) & mask

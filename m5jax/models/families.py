@@ -8,6 +8,6 @@ from m5jax.token_spec import token_specs
 FAMILIES = {"scale": scale.build}
 
 
-def build(config: Config, vocabulary: int) -> Model:
-    """The configured model for a tokenizer of `vocabulary` ids."""
-    return FAMILIES[config.model.family](config, token_specs(config.inputs), vocabulary)
+def build(config: Config, vocabulary: int, classes: int = 0) -> Model:
+    """The configured model for a tokenizer of `vocabulary` ids and a catalogue of `classes` categories."""
+    return FAMILIES[config.model.family](config, token_specs(config.inputs), vocabulary, classes)

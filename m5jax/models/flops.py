@@ -4,17 +4,18 @@ XLA's cost analysis counts a scanned block once, so utilisation is computed from
 against XLA's count of the unrolled model. A product [m, k] x [k, n] counts 2 m k n; elementwise work is left out.
 """
 
-from m5jax.config import Model
+from m5jax import modalities
+from m5jax.config import Config, Tower
 from m5jax.token_spec import TokenSpec
 
 TRAINING = 3  # a training step costs a forward pass and, for both factors of each product, a backward one
 
 
-def stack(tokens: int, layers: int, model: Model) -> float:
+def stack(tokens: int, tower: Tower, width: int) -> float:
     """A tower over one listing's sequence: projections, feed-forward, and the attention products."""
-    hidden = round(model.width * model.mlp_ratio)
-    per_token = 2 * model.width * (4 * model.width + 2 * hidden)
-    return layers * (tokens * per_token + 4 * tokens * tokens * model.width)
+    hidden = tower.hidden or 4 * width
+    per_token = 2 * width * (4 * width + 2 * hidden)
+    return tower.layers * (tokens * per_token + 4 * tokens * tokens * width)
 
 
 def sequence(spec: TokenSpec) -> int:
@@ -22,14 +23,18 @@ def sequence(spec: TokenSpec) -> int:
     return spec.length + (spec.kind == "grid")
 
 
-def scale(model: Model, specs: dict[str, TokenSpec], vocabulary: int) -> float:
-    """Forward pass of SCALE over one listing with everything present and the masked objectives on."""
-    total = stack(sum(map(sequence, specs.values())), model.fusion_layers, model)
-    for spec in specs.values():
-        total += stack(sequence(spec), model.encoder_layers, model)
-        total += 2 * model.width * model.projection
-        output = vocabulary if spec.kind == "tokens" else spec.dim
-        total += 2 * spec.masked * model.width * (model.width + output)
+def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int) -> float:
+    """Forward pass of SCALE over one listing with everything present and the configured objectives on."""
+    model, width, objective = config.model, config.model.width, config.objective
+    total = stack(sum(map(sequence, specs.values())), model.fusion, width)
+    for name, spec in specs.items():
+        total += stack(sequence(spec), model.tokens if spec.kind == "tokens" else model.grids, width)
         if spec.kind == "grid":
-            total += 2 * sequence(spec) * spec.dim * model.width
+            total += 2 * sequence(spec) * (spec.dim + spec.geometry) * width
+        if objective.contrastive:
+            total += 2 * width * model.projection
+        if getattr(objective, modalities.TABLE[name].objective):
+            total += 2 * spec.masked * width * (width + (vocabulary if spec.kind == "tokens" else spec.dim))
+    if objective.classification:
+        total += 2 * model.projection * (len(specs) * width + classes)
     return float(total)

@@ -7,17 +7,25 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
 from m5jax.config import Model
-from m5jax.models.layers import Stack
+from m5jax.models.layers import Stack, dropout, fusion_layout
 
 
 class Fusion(nnx.Module):
-    """Concatenates the sequences, tells modalities apart by a learned state each, and mixes them."""
+    """Concatenates the sequences, tells them apart, and mixes them.
 
-    def __init__(self, names: tuple[str, ...], config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+    Modalities are told apart by a learned state each; with released blocks by the place in the joint sequence alone.
+    """
+
+    def __init__(self, lengths: dict[str, int], config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
         init = nnx.initializers.normal(0.02)
-        self.kind = nnx.Param(init(rngs.params(), (len(names), config.width)))
-        self.stack = Stack(config.fusion_layers, config, dtype, rngs)
-        self.names = names
+        self.released, self.dtype, self.rate = config.blocks == "released", dtype, config.dropout
+        if self.released:
+            rows = config.positions.fusion or sum(lengths.values())
+            self.position = nnx.Param(init(rngs.params(), (rows, config.width)))
+        else:
+            self.kind = nnx.Param(init(rngs.params(), (len(lengths), config.width)))
+        self.stack = Stack(config.fusion, fusion_layout(config), config, dtype, rngs)
+        self.names = tuple(lengths)
 
     def __call__(
         self,
@@ -26,10 +34,15 @@ class Fusion(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> dict[str, Float[Array, "b _ d"]]:
         """Fused states by modality, of the shapes that came in; a modality masked out takes no part."""
-        parts = [states[name] + self.kind[...][i].astype(states[name].dtype) for i, name in enumerate(self.names)]
+        parts = [states[name] for name in self.names]
         mask = jnp.concatenate([masks[name] for name in self.names], 1)
-        joined = jnp.where(mask[..., None], jnp.concatenate(parts, 1), 0.0)
-        fused = self.stack(joined, mask, key)
+        if self.released:
+            joined = jnp.concatenate(parts, 1)
+            joined = dropout(joined + self.position[...][: mask.shape[1]].astype(self.dtype), self.rate, key)
+        else:
+            told_apart = [part + kind for part, kind in zip(parts, self.kind[...].astype(self.dtype), strict=True)]
+            joined = jnp.concatenate(told_apart, 1)
+        fused = self.stack(jnp.where(mask[..., None], joined, 0.0), mask, key)
         ends = itertools.accumulate(part.shape[1] for part in parts)
         return {
             name: fused[:, end - part.shape[1] : end] for name, part, end in zip(self.names, parts, ends, strict=True)

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from m5jax.config import Model
-from m5jax.models.layers import NORM_EPS
+from m5jax.models.layers import dropout, encoder_layout, gelu, linear, norm
 from m5jax.token_spec import TokenSpec
 
 
@@ -23,7 +23,7 @@ class Pooler(nnx.Module):
     """ReLU(dense(pooled states)): the embedding a modality is compared by (SCALE, spec section 2.2)."""
 
     def __init__(self, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = nnx.Linear(config.width, config.projection, dtype=dtype, rngs=rngs)
+        self.dense = linear(config.width, config.projection, encoder_layout(config), dtype, rngs)
         self.how = config.pool
 
     def __call__(self, states: Float[Array, "b l d"], mask: Bool[Array, "b l"]) -> Float[Array, "b p"]:
@@ -35,17 +35,40 @@ class MaskedHead(nnx.Module):
     """Dense, GELU, norm, then the vocabulary (tied) or the numbers of a block."""
 
     def __init__(self, spec: TokenSpec, vocabulary: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = nnx.Linear(config.width, config.width, dtype=dtype, rngs=rngs)
-        self.norm = nnx.LayerNorm(config.width, epsilon=NORM_EPS, dtype=dtype, rngs=rngs)
+        layout = encoder_layout(config)
+        self.dense = linear(config.width, config.width, layout, dtype, rngs)
+        self.norm = norm(config.width, layout, dtype, rngs)
         if spec.kind == "tokens":
             self.bias = nnx.Param(jnp.zeros(vocabulary))
         else:
-            self.predict = nnx.Linear(config.width, spec.dim, dtype=dtype, rngs=rngs)
+            self.predict = linear(config.width, spec.dim, layout, dtype, rngs)
         self.kind = spec.kind
 
     def __call__(self, states: Float[Array, "b k d"], vocabulary: nnx.Embed) -> Float[Array, "b k v"]:
         """Logits over the vocabulary, or block values, float32."""
-        states = self.norm(jax.nn.gelu(self.dense(states)))
+        states = self.norm(gelu(self.dense(states)))
         if self.kind == "tokens":
             return vocabulary.attend(states).astype(jnp.float32) + self.bias[...]
         return self.predict(states).astype(jnp.float32)
+
+
+class Classifier(nnx.Module):
+    """The head of fine-tuning: all modalities' vectors side by side, a dense layer, dropout, the classes.
+
+    There is no nonlinearity between (released code, spec section 5.2). The dense layer is also the fine-tuned
+    product vector.
+    """
+
+    def __init__(self, modalities: int, classes: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+        layout = encoder_layout(config)
+        self.dense = linear(modalities * config.width, config.projection, layout, dtype, rngs)
+        self.predict = linear(config.projection, classes, layout, dtype, rngs)
+        self.rate = config.dropout
+
+    def vector(self, first: Float[Array, "b m d"]) -> Float[Array, "b p"]:
+        """The dense layer, float32; the vectors of absent modalities are zeros."""
+        return self.dense(first.reshape(len(first), -1)).astype(jnp.float32)
+
+    def __call__(self, first: Float[Array, "b m d"], key: Key[Array, ""] | None) -> Float[Array, "b c"]:
+        """Logits, float32."""
+        return self.predict(dropout(self.vector(first), self.rate, key)).astype(jnp.float32)

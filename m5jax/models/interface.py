@@ -41,11 +41,12 @@ class Model:
       init: key -> params, float32.
       losses: (params, batch, key or None) -> Losses.
       couple: (params, coupled, batch) -> objectives over the whole batch.
-      weights: weight of each objective in the total; a name with "/" is a part shown, not minimised.
+      weights: weight of each objective in the total; one without a weight is shown, not minimised.
       embed: (params, batch, subsets) -> for every named subset of modalities float32 [B, D] unit vectors and bool
         [B], false (and a zero vector) where a listing has none of them.
       agreement: (params, batch) -> the harmony matrix S of every listing, float32 [B, M, M]; None for a model
         without.
+      classify: (params, batch) -> logits of the categories, float32 [B, C]; None for a model without a classifier.
       flops: floating-point operations of a forward pass of one listing with everything present.
     """
 
@@ -55,6 +56,7 @@ class Model:
     weights: dict[str, float]
     embed: Callable[[Params, Batch, Mapping[str, tuple[str, ...]]], Embeddings]
     agreement: Callable[[Params, Batch], Float[Array, "b m m"]] | None
+    classify: Callable[[Params, Batch], Float[Array, "b c"]] | None
     flops: float
 
 

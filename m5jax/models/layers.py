@@ -3,6 +3,7 @@
 Modules hold parameters only; randomness is an argument (None = evaluation). B listings, L tokens, D width.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -10,10 +11,66 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from m5jax.config import Model
+from m5jax.config import Model, Tower
 
 _REMAT: dict[str, Callable | None] = {"dots": jax.checkpoint_policies.checkpoint_dots, "full": None}
-NORM_EPS = 1e-6
+
+
+def gelu(x: Array) -> Array:
+    """GELU by the error function (Hendrycks and Gimpel 2016), as BERT has it."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def quick_gelu(x: Array) -> Array:
+    """x * sigmoid(1.702 x), CLIP's approximation of GELU."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the blocks of a tower are put together, and how their kernels begin.
+
+    Attributes:
+      post_norm: normalise after each sublayer is added (BERT), instead of before it (Xiong et al. 2020).
+      last_norm: normalise what leaves the tower.
+      activation: of the feed-forward.
+      eps: of the norms.
+      init, init_qkv: of kernels [inputs, outputs]; query, key and value are one kernel.
+    """
+
+    post_norm: bool
+    last_norm: bool
+    activation: Callable[[Array], Array]
+    eps: float
+    init: nnx.Initializer
+    init_qkv: nnx.Initializer
+
+
+_NORMAL, _LECUN = nnx.initializers.normal(0.02), nnx.initializers.lecun_normal()
+PRE_NORM = Layout(False, True, gelu, 1e-6, _LECUN, _LECUN)
+BERT = Layout(True, False, gelu, 1e-12, _NORMAL, _NORMAL)
+# The released joint transformer, taken over from CLIP4Clip; its qkv keeps PyTorch's default.
+CLIP4CLIP = Layout(False, False, quick_gelu, 1e-12, _NORMAL, nnx.initializers.xavier_uniform())
+
+
+def encoder_layout(config: Model) -> Layout:
+    """How the encoders are built, and the heads with them."""
+    return BERT if config.blocks == "released" else PRE_NORM
+
+
+def fusion_layout(config: Model) -> Layout:
+    """How the joint transformer is built."""
+    return CLIP4CLIP if config.blocks == "released" else PRE_NORM
+
+
+def norm(width: int, layout: Layout, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """A layer norm of the layout."""
+    return nnx.LayerNorm(width, epsilon=layout.eps, dtype=dtype, rngs=rngs)
+
+
+def linear(inputs: int, outputs: int, layout: Layout, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
+    """A dense layer of the layout."""
+    return nnx.Linear(inputs, outputs, kernel_init=layout.init, dtype=dtype, rngs=rngs)
 
 
 def dropout(x: Array, rate: float, key: Key[Array, ""] | None) -> Array:
@@ -27,10 +84,12 @@ def dropout(x: Array, rate: float, key: Key[Array, ""] | None) -> Array:
 class Attention(nnx.Module):
     """Multi-head self-attention in which masked tokens are never attended to."""
 
-    def __init__(self, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        heads, size = config.heads, config.width // config.heads
-        self.qkv = nnx.LinearGeneral(config.width, (3, heads, size), dtype=dtype, rngs=rngs)
-        self.out = nnx.LinearGeneral((heads, size), config.width, axis=(-2, -1), dtype=dtype, rngs=rngs)
+    def __init__(self, width: int, heads: int, layout: Layout, dtype: jnp.dtype, rngs: nnx.Rngs):
+        size = width // heads
+        self.qkv = nnx.LinearGeneral(width, (3, heads, size), kernel_init=layout.init_qkv, dtype=dtype, rngs=rngs)
+        self.out = nnx.LinearGeneral(
+            (heads, size), width, axis=(-2, -1), kernel_init=layout.init, dtype=dtype, rngs=rngs
+        )
 
     def __call__(self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"]) -> Float[Array, "b l d"]:
         """A listing with no token at all gets the mean of the values: finite, and never read."""
@@ -40,50 +99,55 @@ class Attention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """Two layers with a GELU between."""
+    """Two layers with the layout's activation between."""
 
-    def __init__(self, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        hidden = round(config.width * config.mlp_ratio)
-        self.up = nnx.Linear(config.width, hidden, dtype=dtype, rngs=rngs)
-        self.down = nnx.Linear(hidden, config.width, dtype=dtype, rngs=rngs)
+    def __init__(self, width: int, hidden: int, layout: Layout, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.up = linear(width, hidden, layout, dtype, rngs)
+        self.down = linear(hidden, width, layout, dtype, rngs)
+        self.activation = layout.activation
 
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
         """Every token by itself."""
-        return self.down(jax.nn.gelu(self.up(x)))
+        return self.down(self.activation(self.up(x)))
 
 
 class Block(nnx.Module):
-    """Pre-norm transformer block (Xiong et al. 2020)."""
+    """Attention, then feed-forward, each added to what came in."""
 
-    def __init__(self, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.norm_attention = nnx.LayerNorm(config.width, epsilon=NORM_EPS, dtype=dtype, rngs=rngs)
-        self.attention = Attention(config, dtype, rngs)
-        self.norm_mlp = nnx.LayerNorm(config.width, epsilon=NORM_EPS, dtype=dtype, rngs=rngs)
-        self.mlp = FeedForward(config, dtype, rngs)
-        self.rate = config.dropout
+    def __init__(self, tower: Tower, layout: Layout, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+        width = config.width
+        self.norm_attention = norm(width, layout, dtype, rngs)
+        self.attention = Attention(width, tower.heads, layout, dtype, rngs)
+        self.norm_mlp = norm(width, layout, dtype, rngs)
+        self.mlp = FeedForward(width, tower.hidden or 4 * width, layout, dtype, rngs)
+        self.rate, self.post_norm = config.dropout, layout.post_norm
 
     def __call__(
         self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], key: Key[Array, ""] | None
     ) -> Float[Array, "b l d"]:
-        """The tokens after attention and feed-forward, each added to what came in."""
+        """The tokens after both sublayers. Dropout falls on what a sublayer adds, not on attention weights."""
         keys = (None, None) if key is None else jax.random.split(key)
+        if self.post_norm:
+            x = self.norm_attention(x + dropout(self.attention(x, mask), self.rate, keys[0]))
+            return self.norm_mlp(x + dropout(self.mlp(x), self.rate, keys[1]))
         x = x + dropout(self.attention(self.norm_attention(x), mask), self.rate, keys[0])
         return x + dropout(self.mlp(self.norm_mlp(x)), self.rate, keys[1])
 
 
 class Stack(nnx.Module):
-    """Blocks whose parameters lie along a leading axis, run by one `lax.scan`, and a last norm."""
+    """Blocks whose parameters lie along a leading axis, run by one `lax.scan`, and a last norm if the layout has one."""
 
-    def __init__(self, layers: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        make = nnx.vmap(lambda forked: Block(config, dtype, forked), in_axes=0, out_axes=0)
-        self.blocks = make(rngs.split(layers))
-        self.norm = nnx.LayerNorm(config.width, epsilon=NORM_EPS, dtype=dtype, rngs=rngs)
-        self.layers, self.scan, self.remat = layers, config.scan, config.remat
+    def __init__(self, tower: Tower, layout: Layout, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+        make = nnx.vmap(lambda forked: Block(tower, layout, config, dtype, forked), in_axes=0, out_axes=0)
+        self.blocks = make(rngs.split(tower.layers))
+        if layout.last_norm:
+            self.norm = norm(config.width, layout, dtype, rngs)
+        self.layers, self.scan, self.remat, self.last_norm = tower.layers, config.scan, config.remat, layout.last_norm
 
     def __call__(
         self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], key: Key[Array, ""] | None
     ) -> Float[Array, "b l d"]:
-        """The tokens after all blocks and the norm."""
+        """The tokens after all blocks."""
         graphdef, params = nnx.split(self.blocks)
 
         def body(state: Array, layer: tuple) -> tuple[Array, None]:
@@ -98,4 +162,4 @@ class Stack(nnx.Module):
         else:
             for i in range(self.layers):
                 x, _ = body(x, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
-        return self.norm(x)
+        return self.norm(x) if self.last_norm else x

@@ -1,113 +1,110 @@
-"""SCALE: five encoders, a joint transformer, self-harmonised contrastive and masked objectives.
+"""SCALE: unimodal encoders, a joint transformer, self-harmonised contrastive and masked objectives.
 
 Dong et al., M5Product: Self-harmonized Contrastive Learning for E-commercial Multi-modal Pretraining, CVPR 2022.
-As in the paper the masked objectives read the joint transformer's output. Every step knows what is absent.
+Every step knows what is absent. What the paper means and what its release computes are both settings of this
+one model (docs/scale.md).
 """
 
-import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from m5jax import modalities
 from m5jax.config import Config
 from m5jax.models import flops
-from m5jax.models.encoders import Encoder, to_blocks
-from m5jax.models.fusion import Fusion
-from m5jax.models.heads import MaskedHead, Pooler, pool
+from m5jax.models.encoders import to_blocks
+from m5jax.models.heads import pool
 from m5jax.models.interface import Batch, Embeddings, Losses, Model, Objectives, Params, functional
-from m5jax.objectives import numerics
-from m5jax.objectives.contrastive import contrastive
-from m5jax.objectives.harmony import agreement_shares, harmony
-from m5jax.objectives.masked import masked_blocks, masked_tokens
+from m5jax.models.scale_network import HARMONY_ORDER, Masks, Scale, States
+from m5jax.objectives import harmony, numerics
+from m5jax.objectives.classification import classification
+from m5jax.objectives.contrastive import contrastive, pair_total
+from m5jax.objectives.masked import PerListing, masked_blocks, masked_tokens
 from m5jax.token_spec import TokenSpec
 
 FLAT_PIXELS, FLAT = 1e-2, 1e-6
-MAX_LOG_SCALE = math.log(100.0)  # as CLIP (Radford et al. 2021, section 2.5): sharper logits are unstable
 
 
-class Scale(nnx.Module):
-    """The network: per modality an encoder, a pooler and a masked head; one fusion."""
-
-    def __init__(self, config: Config, specs: dict[str, TokenSpec], vocabulary: int, rngs: nnx.Rngs):
-        dtype, model = jnp.dtype(config.precision), config.model
-        init = nnx.initializers.normal(0.02)
-        # One embedding of the vocabulary for title and table, tied to the heads that predict its pieces.
-        self.vocabulary = nnx.Embed(vocabulary, model.width, dtype=dtype, embedding_init=init, rngs=rngs)
-        self.encoders = nnx.Dict({name: Encoder(spec, model, dtype, rngs) for name, spec in specs.items()})
-        self.poolers = nnx.Dict({name: Pooler(model, dtype, rngs) for name in specs})
-        self.fusion = Fusion(tuple(specs), model, dtype, rngs)
-        self.heads = nnx.Dict({name: MaskedHead(spec, vocabulary, model, dtype, rngs) for name, spec in specs.items()})
-        # Trained as log(1/temperature): always positive, and a step of one size means the same everywhere.
-        self.log_scale = nnx.Param(jnp.full((), -math.log(config.objective.temperature), jnp.float32))
-
-    def encode(self, batch: Batch, key: Array | None) -> tuple[dict[str, Array], dict[str, Array]]:
-        """States [B, N, D] and masks [B, N] of every modality."""
-        keys = [None] * len(self.encoders) if key is None else jax.random.split(key, len(self.encoders))
-        encoded = {
-            name: encoder(batch[name], self.vocabulary, key)
-            for key, (name, encoder) in zip(keys, self.encoders.items(), strict=True)
-        }
-        return {name: states for name, (states, _) in encoded.items()}, {
-            name: mask for name, (_, mask) in encoded.items()
-        }
-
-    def pooled(self, states: dict[str, Array], masks: dict[str, Array]) -> Float[Array, "b m p"]:
-        """What the contrastive objective compares."""
-        return jnp.stack([self.poolers[name](states[name], masks[name]) for name in self.fusion.names], 1)
-
-    def temperature(self) -> Float[Array, ""]:
-        """The contrastive objective's temperature, bounded from below."""
-        return jnp.exp(-jnp.minimum(self.log_scale[...], MAX_LOG_SCALE))
-
-
-def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model:
-    """SCALE for the given modalities and vocabulary size."""
-    init, bind = functional(lambda rngs: Scale(config, specs, vocabulary, rngs))
-    names, objective = tuple(specs), config.objective
-    tasks = {name: modalities.TABLE[name].objective for name in names}
+def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int = 0) -> Model:
+    """SCALE for the given modalities, vocabulary size and number of classes (0 = none to tell)."""
+    init, bind = functional(lambda rngs: Scale(config, specs, vocabulary, classes, rngs))
+    objective = config.objective
+    names = tuple(name for name in HARMONY_ORDER if name in specs)
+    tasks = {n: modalities.TABLE[n].objective for n in names if getattr(objective, modalities.TABLE[n].objective)}
+    by_agreement = objective.harmony != "off" and objective.harmony_weighting == "agreement"
 
     def present(batch: Batch) -> Bool[Array, "b m"]:
         return jnp.stack([batch[name]["mask"].any(-1) for name in names], -1)
 
-    def scales(weight: Array) -> tuple[Array, Array]:
-        """The harmony weights as they act on logits and on losses."""
-        weight = jax.lax.stop_gradient(weight) if objective.harmony_detach else weight
-        one = jnp.ones_like(weight)
-        return {
-            "off": (one, one),
-            "logits": (weight, one),
-            "loss": (one, weight),
-            "both": (weight, weight),
-        }[objective.harmony]
+    def weights(on: str, network: Scale, vectors: Array, there: Array) -> tuple[Array, Array]:
+        """The harmony weights of one kind of objective as they act on logits and on losses, [B, M, M] each."""
+        ones = jnp.ones((*there.shape, there.shape[1]))
+        if objective.harmony == "off" or on not in objective.harmony_on:
+            return ones, ones
+        if objective.harmony_source == "free":
+            matrix = harmony.free(network.harmony[...], there)
+        else:
+            matrix = (harmony.agreement if by_agreement else harmony.harmony)(vectors, there)
+        matrix = jax.lax.stop_gradient(matrix) if objective.harmony_detach else matrix
+        return {"logits": (matrix, ones), "loss": (ones, matrix), "both": (matrix, matrix)}[objective.harmony]
+
+    def weighed(total: PerListing, weight: Array, on: str) -> numerics.SumCount:
+        """Sum and number of an objective's losses under the weights of the listings [B]."""
+        sums, counts = total
+        losses = weight * sums
+        if objective.harmony_source == "free" and on in objective.harmony_on and objective.harmony != "off":
+            losses = losses + harmony.barrier(weight) * counts
+        return losses.sum(), counts.sum()
 
     def losses(params: Params, batch: Batch, key: Array | None) -> Losses:
         network: Scale = bind(params)
-        keys = (None, None) if key is None else jax.random.split(key)
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        there = present(batch)
         states, masks = network.encode(batch, keys[0])
-        pooled = network.pooled(states, masks)
         fused = network.fusion(states, masks, keys[1])
-        first = jnp.stack([fused[name][:, 0] for name in names], 1).astype(jnp.float32)
-        weights = jnp.diagonal(harmony(first, present(batch)), axis1=1, axis2=2)
-        separable = {
-            tasks[name]: _masked(network, specs[name], batch[name], fused[name], *scales(weights[:, m]))
-            for m, name in enumerate(names)
-        }
-        return Losses(separable, {"pooled": pooled})
+        first = network.first(fused, masks)
+        separable, coupled = {}, {"pooled": network.pooled(states, masks)}
+        on_logits, on_losses = weights("masked", network, first, there) if not by_agreement else (None, None)
+        for m, name in enumerate(names):
+            if name not in tasks:
+                continue
+            scale = jnp.ones(len(there)) if on_logits is None else on_logits[:, m, m]
+            seen = fused if config.model.masked_on == "fusion" else states
+            total = _masked(network, specs[name], batch[name], seen[name], scale, objective.regression)
+            if on_losses is None:  # a listing is compared with the whole batch: `couple` adds up
+                coupled[tasks[name]] = total[0]
+            else:
+                separable[tasks[name]] = weighed(total, on_losses[:, m, m], "masked")
+        if objective.classification and classes:
+            separable |= classification(network.classifier(first, keys[2]), batch["label"])
+        return Losses(separable, coupled)
 
     def couple(params: Params, coupled: dict[str, Array], batch: Batch) -> Objectives:
-        temperature = bind(params).temperature()
-        temperature = temperature if objective.learn_temperature else jax.lax.stop_gradient(temperature)
+        network: Scale = bind(params)
         pooled, there = coupled["pooled"], present(batch)
-        on_logits, on_losses = scales(harmony(pooled, there))
-        pairs = contrastive(pooled, there, temperature, on_logits, on_losses)
-        # Shown without the weights of the losses, so that a pair costs log(batch size) by guessing.
-        plain = contrastive(pooled, there, temperature, on_logits, jnp.ones_like(on_losses))
-        shown = {f"contrastive/{names[i]}-{names[j]}": total for (i, j), total in plain.items()}
-        return {"contrastive": numerics.add(*pairs.values())} | shown if pairs else {}
+        on_logits, on_losses = weights("contrastive", network, pooled, there)
+        objectives = {}
+        if objective.contrastive and len(names) > 1:
+            pairs = contrastive(pooled, there, network.temperature(), on_logits, objective.negatives)
+            both = {(i, j): (there[:, i] & there[:, j]).astype(jnp.float32) for i, j in pairs}
+            objectives["contrastive"] = numerics.add(
+                *(
+                    weighed((loss * both[i, j], both[i, j]), on_losses[:, i, j], "contrastive")
+                    for (i, j), loss in pairs.items()
+                )
+            )
+            # Shown without the weights of the losses, so that a pair costs log(candidates) by guessing.
+            for (i, j), loss in pairs.items():
+                objectives[f"contrastive/{names[i]}-{names[j]}"] = pair_total(loss, there, i, j)
+        if by_agreement:
+            _, on_losses = weights("masked", network, pooled, there)
+            for m, name in enumerate(names):
+                if name in tasks:
+                    counts = _selected(batch[name]).sum(-1).astype(jnp.float32)
+                    objectives[tasks[name]] = weighed((coupled[tasks[name]], counts), on_losses[:, m, m], "masked")
+        return objectives
 
     def embed(params: Params, batch: Batch, subsets: Mapping[str, tuple[str, ...]]) -> Embeddings:
         network: Scale = bind(params)
@@ -120,47 +117,62 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> Model
 
     def agreement(params: Params, batch: Batch) -> Float[Array, "b m m"]:
         network: Scale = bind(params)
-        states, masks = network.encode(batch, None)
-        return harmony(network.pooled(states, masks), present(batch))
+        matrix = harmony.harmony(network.pooled(*network.encode(batch, None)), present(batch))
+        order = jnp.array([names.index(name) for name in specs])
+        return matrix[:, order][:, :, order]
 
-    weights = {task: getattr(objective, task) for task in tasks.values()} | {"contrastive": objective.contrastive}
-    return Model(init, losses, couple, weights, embed, agreement, flops.scale(config.model, specs, vocabulary))
+    def classify(params: Params, batch: Batch) -> Float[Array, "b c"]:
+        network: Scale = bind(params)
+        states, masks = network.encode(batch, None)
+        return network.classifier(network.first(network.fusion(states, masks), masks), None)
+
+    has_classes = bool(classes and objective.classification)
+    total = {task: getattr(objective, task) for task in tasks.values()}
+    total |= {name: getattr(objective, name) for name in ("contrastive", "classification") if getattr(objective, name)}
+    count = flops.scale(config, specs, vocabulary, classes)
+    return Model(init, losses, couple, total, embed, agreement, classify if has_classes else None, count)
 
 
 def _product_vector(
-    network: Scale, states: dict[str, Array], masks: dict[str, Array], readout: str
+    network: Scale, states: States, masks: Masks, readout: str
 ) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
     """The vector of every listing from the modalities that the masks show, and where there is any.
 
-    "fusion": the unit-length sum of the joint transformer's first states (SCALE, spec section 5.2). "encoders": the
-    unit-length sum of the encoders' mean states, each at unit length. "agreement": the same, weighed by
-    `agreement_shares`.
+    All have unit length. "fusion": the sum of the joint transformer's first states (SCALE, spec section 5.2).
+    "dense": the classifier's dense layer over them (the same, fine-tuned). "encoders": the sum of the encoders' mean
+    states, each at unit length. "agreement": the same, weighed by `agreement_shares`.
     """
-    names = network.fusion.names
+    names = network.names
     there = jnp.stack([masks[name].any(1) for name in names], 1)
-    if readout == "fusion":
-        fused = network.fusion(states, masks)
-        parts = jnp.stack([pool(fused[name], masks[name], "first") for name in names], 1)
-        return numerics.normalise(parts.sum(1)), there.any(1)
+    if readout in ("fusion", "dense"):
+        first = network.first(network.fusion(states, masks), masks)
+        vector = first.sum(1) if readout == "fusion" else network.classifier.vector(first)
+        return numerics.normalise(jnp.where(there.any(1, keepdims=True), vector, 0.0)), there.any(1)
     parts = jnp.stack([numerics.normalise(pool(states[name], masks[name], "mean")) for name in names], 1)
     if readout == "agreement":
-        shares = agreement_shares(network.pooled(states, masks), there, network.temperature())
+        shares = harmony.agreement_shares(network.pooled(states, masks), there, network.temperature())
         parts = parts * shares[..., None]
     return numerics.normalise(parts.sum(1)), there.any(1)
 
 
-def _masked(
-    network: Scale, spec: TokenSpec, arrays: dict, fused: Array, logit_scale: Array, loss_scale: Array
-) -> numerics.SumCount:
-    """The masked objective of one modality, computed at the selected positions only."""
-    masked = arrays["masked"]
-    valid = masked["valid"] & arrays["mask"].any(-1, keepdims=True)
-    is_grid = spec.kind == "grid"
+def _selected(arrays: dict) -> Bool[Array, "b k"]:
+    """Which entries of the selection count."""
+    return arrays["masked"]["valid"] & arrays["mask"].any(-1, keepdims=True)
+
+
+def _masked(network: Scale, spec: TokenSpec, arrays: dict, states: Array, scale: Array, regression: str) -> PerListing:
+    """The masked objective of one modality, computed at the selected positions only.
+
+    The targets of a grid are its own blocks, unless the selection brings "targets" [B, K, dim].
+    """
+    masked, valid, is_grid = arrays["masked"], _selected(arrays), spec.kind == "grid"
+    positions = masked["positions"][..., None]
     # A grid's sequence has its mean block in front.
-    states = jnp.take_along_axis(fused, masked["positions"][..., None] + is_grid, 1)
-    predictions = network.heads[spec.name](states, network.vocabulary)
+    predictions = network.predict(spec.name, jnp.take_along_axis(states, positions + is_grid, 1))
     if not is_grid:
-        return masked_tokens(predictions, masked["targets"], valid, logit_scale, loss_scale)
-    targets = jnp.take_along_axis(to_blocks(arrays["values"], spec), masked["positions"][..., None], 1)
-    flat = FLAT_PIXELS if spec.dtype == "uint8" else FLAT
-    return masked_blocks(predictions, targets, valid, logit_scale, loss_scale, flat)
+        return masked_tokens(predictions, masked["targets"], valid, scale)
+    targets = masked.get("targets")
+    if targets is None:
+        targets = jnp.take_along_axis(to_blocks(arrays["values"], spec), positions, 1)
+    flat = None if regression == "raw" else FLAT_PIXELS if spec.dtype == "uint8" else FLAT
+    return masked_blocks(predictions, targets, valid, scale, flat)

@@ -1,0 +1,95 @@
+"""The network of SCALE: per modality an embedder, an encoder, a pooler and a masked head; one joint transformer."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from m5jax.config import Config
+from m5jax.models.encoders import embedder
+from m5jax.models.fusion import Fusion
+from m5jax.models.heads import Classifier, MaskedHead, Pooler, pool
+from m5jax.models.interface import Batch
+from m5jax.models.layers import Stack, encoder_layout
+from m5jax.token_spec import TokenSpec
+
+MAX_LOG_SCALE = math.log(100.0)  # as CLIP (Radford et al. 2021, section 2.5): sharper logits are unstable
+# The release's orders. They matter: its harmony matrix is not symmetric, its joint sequence has one position a place.
+HARMONY_ORDER = ("text", "image", "table", "video", "audio")
+FUSION_ORDER = ("text", "table", "image", "video", "audio")
+# Who lends a part to whom where parts are shared, as released.
+LENDERS = {
+    "embedder": {"table": "text"},
+    "encoder": {"table": "text", "video": "image"},
+    "head": {"table": "text"},
+}
+
+States = dict[str, Float[Array, "b _ d"]]
+Masks = dict[str, Bool[Array, "b _"]]
+
+
+class Scale(nnx.Module):
+    """The parts of the network, and the passes through them."""
+
+    def __init__(self, config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int, rngs: nnx.Rngs):
+        dtype, model = jnp.dtype(config.precision), config.model
+        init = nnx.initializers.normal(0.02)
+        self.names = tuple(name for name in HARMONY_ORDER if name in specs)
+        self.lender = {part: _lenders(part, self.names, model.share) for part in LENDERS}
+        owners = {part: [n for n in self.names if lenders[n] == n] for part, lenders in self.lender.items()}
+        towers = {"tokens": model.tokens, "grid": model.grids}
+        # One embedding of the vocabulary for title and table, tied to the heads that predict its pieces.
+        self.vocabulary = nnx.Embed(vocabulary, model.width, dtype=dtype, embedding_init=init, rngs=rngs)
+        self.embedders = nnx.Dict({n: embedder(specs[n], model, dtype, rngs) for n in owners["embedder"]})
+        self.encoders = nnx.Dict(
+            {n: Stack(towers[specs[n].kind], encoder_layout(model), model, dtype, rngs) for n in owners["encoder"]}
+        )
+        self.poolers = nnx.Dict({n: Pooler(model, dtype, rngs) for n in self.names})
+        lengths = {n: specs[n].length + (specs[n].kind == "grid") for n in FUSION_ORDER if n in specs}
+        self.fusion = Fusion(lengths, model, dtype, rngs)
+        self.heads = nnx.Dict({n: MaskedHead(specs[n], vocabulary, model, dtype, rngs) for n in owners["head"]})
+        self.fixed_temperature = config.objective.temperature
+        if config.objective.learn_temperature:
+            # Trained as log(1/temperature): always positive, and a step of one size means the same everywhere.
+            self.log_scale = nnx.Param(jnp.full((), -math.log(self.fixed_temperature), jnp.float32))
+        if config.objective.harmony != "off" and config.objective.harmony_source == "free":
+            self.harmony = nnx.Param(jnp.zeros((len(self.names), len(self.names)), jnp.float32))
+        if classes and config.objective.classification:
+            self.classifier = Classifier(len(self.names), classes, model, dtype, rngs)
+
+    def encode(self, batch: Batch, key: Array | None) -> tuple[States, Masks]:
+        """States [B, N, D] and masks [B, N] of every modality; N = L for kind tokens, L + 1 for a grid."""
+        states, masks = {}, {}
+        keys = [None] * len(self.names) if key is None else jax.random.split(key, len(self.names))
+        for name, own in zip(self.names, keys, strict=True):
+            before, after = (None, None) if own is None else jax.random.split(own)
+            embed = self.embedders[self.lender["embedder"][name]]
+            embedded, masks[name] = embed(batch[name], self.vocabulary, before)
+            states[name] = self.encoders[self.lender["encoder"][name]](embedded, masks[name], after)
+        return states, masks
+
+    def pooled(self, states: States, masks: Masks) -> Float[Array, "b m p"]:
+        """What the contrastive objective compares."""
+        return jnp.stack([self.poolers[name](states[name], masks[name]) for name in self.names], 1)
+
+    def first(self, fused: States, masks: Masks) -> Float[Array, "b m d"]:
+        """The joint transformer's first state of every modality, float32, zeros where absent."""
+        return jnp.stack([pool(fused[name], masks[name], "first") for name in self.names], 1)
+
+    def predict(self, name: str, states: Float[Array, "b k d"]) -> Float[Array, "b k v"]:
+        """What the masked head of a modality makes of states: logits, or numbers of blocks."""
+        return self.heads[self.lender["head"][name]](states, self.vocabulary)
+
+    def temperature(self) -> Float[Array, ""]:
+        """The contrastive objective's temperature; a trained one is bounded from below."""
+        if "log_scale" not in vars(self):
+            return jnp.float32(self.fixed_temperature)
+        return jnp.exp(-jnp.minimum(self.log_scale[...], MAX_LOG_SCALE))
+
+
+def _lenders(part: str, names: tuple[str, ...], share: bool) -> dict[str, str]:
+    """Whose part every modality uses; its own where nothing is shared, or the lender is not in use."""
+    lenders = LENDERS[part] if share else {}
+    return {name: lenders[name] if lenders.get(name) in names else name for name in names}
