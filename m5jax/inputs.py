@@ -1,13 +1,17 @@
 """What a model sees of a listing: the modalities in use, and the shape of each.
 
-These settings are the section `config.inputs`. Nothing here imports jax.
+These settings are the sections `config.inputs` and `config.data.corruption`. Nothing here imports jax.
 """
 
 import dataclasses
 from typing import Any
 
-from m5jax import modalities, settings
+from m5jax import settings
+from m5jax.errors import ConfigError
+from m5jax.modalities import NAMES
 from m5jax.settings import section, setting
+
+BOX_COLUMNS = 5  # x1, y1, x2, y2 and area, as shares of the picture (Lu et al., ViLBERT, arXiv:1908.02265)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,16 @@ class ImageInput:
     flip: bool = setting(True, "mirror half of the training pictures")
     feature_rows: int = setting(36, "vectors per picture, with source=features", low=1)
     feature_dim: int = setting(2048, "numbers per vector, with source=features", low=1)
+    boxes: bool = setting(
+        False,
+        "each feature row carries its box: five more columns, x1 y1 x2 y2 and area as shares of the picture; with"
+        " source=features",
+    )
+
+    @property
+    def geometry(self) -> int:
+        """Columns of a feature row that say where its region lies, behind the vector."""
+        return BOX_COLUMNS if self.boxes else 0
 
     @property
     def stored_size(self) -> int:
@@ -33,6 +47,9 @@ class TextInput:
     """Title and description."""
 
     length: int = setting(32, "tokens of title and description, special tokens included", low=4, high=4096)
+    with_table: bool = setting(
+        False, "the table follows the title in this one sequence; then table is no modality of its own"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +59,14 @@ class TableInput:
     length: int = setting(48, "tokens of names and values, special tokens included", low=4, high=4096)
     shuffle: bool = setting(
         True, "training reads the rows in random order, so a long table is not always cut at one place"
+    )
+    markers: bool = setting(
+        True, "a special token goes before every name and value; off: their pieces in one row, as SCALE was released"
+    )
+    masking: str = setting(
+        "entity",
+        "what its masked objective hides: whole names or values (SCALE), or pieces",
+        choices=("entity", "token"),
     )
 
 
@@ -78,38 +103,110 @@ class Inputs:
     """What the model sees of a listing; the part that changes stored records is in the preprocessing digest."""
 
     modalities: tuple[str, ...] = setting(
-        modalities.NAMES,
+        NAMES,
         "modalities in use",
-        choices=modalities.NAMES,
+        choices=NAMES,
+    )
+    record: tuple[str, ...] = setting(
+        (),
+        "modalities that records hold beside those in use: runs that use some of them share records, tokenizer and"
+        " listings, so that their scores compare",
+        choices=NAMES,
     )
     image: ImageInput = section(ImageInput)
     text: TextInput = section(TextInput)
     table: TableInput = section(TableInput)
     video: VideoInput = section(VideoInput)
     audio: AudioInput = section(AudioInput)
+    missing: str = setting(
+        "masked",
+        "what stands for an absent modality: nothing, masked out everywhere; or zeros taken for content, as released",
+        choices=("masked", "zeros"),
+    )
     mask_rate: float = setting(0.15, "share of tokens the masked objectives select", low=0.0, high=0.9)
     drop_modality: float = setting(
         0.0, "chance that training hides a present modality (one always stays)", low=0.0, high=0.9
     )
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The modalities that the model sees anything of, in the order of the table."""
+        shown = {*self.modalities} | ({"table"} if self.text.with_table else set())
+        return tuple(name for name in NAMES if name in shown)
 
-_TRAINING_ONLY = {"crop", "flip", "shuffle", "mask_rate", "drop_modality"}
-_MODEL_ONLY = {"patch", "tubelet", "block", "length"}
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The modalities that records hold, in the order of the table."""
+        kept = {*self.shown, *self.record}
+        return tuple(name for name in NAMES if name in kept)
+
+
+CORRUPTIONS = ("missing", "noise")
+SPLITS = ("train", "val", "gallery", "query")
+
+
+def _corrupted(doc: str) -> Any:
+    return setting(0.0, doc, low=0.0, high=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corruption:
+    """Missing and noisy on purpose (data/corruption.py): shares of the listings that have the modality."""
+
+    missing_image: float = _corrupted("share of the pictures taken away")
+    missing_text: float = _corrupted("share of titles and descriptions taken away")
+    missing_table: float = _corrupted("share of the tables taken away")
+    missing_video: float = _corrupted("share of the clips taken away")
+    missing_audio: float = _corrupted("share of the sounds taken away")
+    noise_image: float = _corrupted("share of the pictures that are another listing's")
+    noise_text: float = _corrupted("share of titles and descriptions that are another listing's")
+    noise_table: float = _corrupted("share of the tables that are another listing's")
+    noise_video: float = _corrupted("share of the clips that are another listing's")
+    noise_audio: float = _corrupted("share of the sounds that are another listing's")
+    splits: tuple[str, ...] = setting(("train",), "which splits it acts on", choices=SPLITS)
+    seed: int = setting(0, "which listings they are; the same ones in every run", low=0)
+
+    def ratios(self, kind: str) -> dict[str, float]:
+        """The ratios above zero of a kind, "missing" or "noise", by modality."""
+        ratios = {name: getattr(self, f"{kind}_{name}") for name in NAMES}
+        return {name: ratio for name, ratio in ratios.items() if ratio > 0}
+
+    def active(self) -> dict[str, Any]:
+        """What of these settings has an effect, for digests; nothing if none has."""
+        ratios = {f"{kind}_{name}": ratio for kind in CORRUPTIONS for name, ratio in self.ratios(kind).items()}
+        return ratios | {"splits": sorted(set(self.splits)), "seed": self.seed} if ratios else {}
+
+    def check(self, inputs: Inputs) -> None:
+        """Raises ConfigError where a ratio could have no effect."""
+        for kind in CORRUPTIONS:
+            for name, ratio in self.ratios(kind).items():
+                where = f"config.data.corruption.{kind}_{name} = {ratio:g}"
+                if name not in inputs.kept:
+                    raise ConfigError(f"{where}, but config.inputs.modalities = {inputs.modalities} has no {name}")
+                if not self.splits:
+                    raise ConfigError(f"{where}, but config.data.corruption.splits is empty: name a split")
+
+
+CLEAN = Corruption()
+
+_TRAINING_ONLY = {"crop", "flip", "shuffle", "masking", "mask_rate", "drop_modality"}
+_MODEL_ONLY = {"patch", "tubelet", "block", "length", "with_table", "markers", "missing"}
+_RECORDS_ONLY = {"record"}
 
 
 def recorded(inputs: Inputs) -> dict[str, Any]:
     """The part of the inputs that decides what a prepared record holds."""
-    return _without(_in_use(inputs), _TRAINING_ONLY | _MODEL_ONLY)
+    return _without(_only(inputs, inputs.kept), _TRAINING_ONLY | _MODEL_ONLY | _RECORDS_ONLY)
 
 
 def preprocessing(inputs: Inputs) -> dict[str, Any]:
     """The part of the inputs that a trained model must meet again: all but what only training draws."""
-    return _without(_in_use(inputs), _TRAINING_ONLY)
+    return _without(_only(inputs, inputs.modalities), _TRAINING_ONLY | _RECORDS_ONLY)
 
 
-def _in_use(inputs: Inputs) -> dict[str, Any]:
-    values = settings.to_dict(inputs)
-    unused = set(modalities.NAMES) - set(inputs.modalities)
+def _only(inputs: Inputs, names: tuple[str, ...]) -> dict[str, Any]:
+    values = settings.to_dict(inputs) | {"modalities": names}
+    unused = set(NAMES) - set(names)
     return {name: value for name, value in values.items() if name not in unused}
 
 

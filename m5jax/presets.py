@@ -1,0 +1,55 @@
+"""The settings that make SCALE the paper's, or the release's. Sizes are left to the config file (docs/scale.md)."""
+
+from typing import Any
+
+TASKS = ("masked_region", "masked_language", "masked_entity", "masked_frame", "masked_audio")
+
+
+def scale_paper(config: Any) -> None:
+    """What the paper means: five encoders, heads after the joint transformer, nothing computed from what is absent.
+
+    The harmony matrix is trained, as its section says, in a form that can be (spec section 3.5, `harmony.free`).
+    """
+    _recipe(config)
+    config.inputs.missing = "masked"
+    config.model.share = False
+    config.model.masked_on = "fusion"
+    config.objective.negatives = "cross_modal"
+    config.objective.harmony = "both"
+    config.objective.harmony_source = "free"
+    config.objective.regression = "normalised"
+
+
+def scale_released(config: Any) -> None:
+    """What the released code computes, its one scrambled mask corrected: a listing never sees its neighbours'."""
+    _recipe(config)
+    config.inputs.missing = "zeros"
+    config.inputs.table.markers = False
+    config.inputs.table.shuffle = False
+    config.model.share = True
+    config.model.masked_on = "encoders"
+    config.objective.negatives = "simclr"
+    config.objective.harmony = "logits"
+    config.objective.harmony_source = "embedding"
+    config.objective.regression = "raw"
+
+
+def _recipe(config: Any) -> None:
+    """What paper and release have in common, as far as one of them says (spec sections 2 and 4)."""
+    config.model.blocks = "released"
+    config.model.pool = "first"
+    config.model.readout = "fusion"
+    config.model.dropout = 0.1
+    config.objective.temperature = 0.07
+    config.objective.learn_temperature = False
+    config.objective.harmony_on = ("contrastive", "masked")
+    config.objective.harmony_weighting = "released"
+    config.objective.harmony_detach = False
+    config.objective.contrastive = 1.0
+    for task in TASKS:
+        config.objective[task] = 1.0
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.schedule = "linear"
+    config.optimizer.warmup = 0.1
+    config.optimizer.b1, config.optimizer.b2, config.optimizer.eps = 0.9, 0.999, 1e-6
+    config.optimizer.weight_decay = 0.01
