@@ -13,6 +13,7 @@ import ml_collections
 from m5jax import settings
 from m5jax.errors import ConfigError
 from m5jax.inputs import Corruption, Inputs
+from m5jax.model_settings import Model, Objective, check_model
 from m5jax.settings import section, setting
 
 
@@ -45,7 +46,9 @@ class Data:
     vocabulary_file: str = setting(
         "", "vocab.txt of a BERT, whose pieces and ids are used as they are; empty = train a tokenizer on the catalogue"
     )
-    vocabulary_lowercase: bool = setting(True, "text loses case and accents first; off for the vocab.txt of a cased BERT")
+    vocabulary_lowercase: bool = setting(
+        True, "text loses case and accents first; off for the vocab.txt of a cased BERT"
+    )
     prepare_workers: int = setting(0, "decoding processes; 0 = one a core", low=0, high=512)
     decode_seconds: float = setting(20.0, "time limit for one file, seconds", low=0.1)
     decode_memory_gb: float = setting(2.0, "memory limit of one decoding process, GB", low=0.5)
@@ -61,115 +64,6 @@ class Data:
         False, "train only on listings that have every modality in use, with what config.data.corruption left of them"
     )
     corruption: Corruption = section(Corruption)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tower:
-    """One stack of transformer blocks."""
-
-    layers: int = setting(2, "blocks", low=1, high=100)
-    heads: int = setting(4, "attention heads; divides config.model.width", low=1)
-    hidden: int = setting(0, "hidden units of the feed-forward; 0 = four times the width", low=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Positions:
-    """Rows of the tables of learned positions; 0 = as many as there are tokens. Pretrained tables have their own."""
-
-    text: int = setting(0, "title", low=0)
-    table: int = setting(0, "table", low=0)
-    image: int = setting(0, "picture; unused where boxes say where a region lies", low=0)
-    video: int = setting(0, "clip", low=0)
-    audio: int = setting(0, "sound", low=0)
-    fusion: int = setting(0, "joint sequence, with blocks=released", low=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """The network."""
-
-    family: str = setting("scale", "which model", choices=("scale",))
-    blocks: str = setting(
-        "pre_norm",
-        "pre_norm: every tower normalises before its sublayers and at its end, the joint transformer tells modalities"
-        " apart by a learned state; released: encoders as BERT, joint transformer as CLIP4Clip with one position a place",
-        choices=("pre_norm", "released"),
-    )
-    width: int = setting(128, "size of a token's state", low=8)
-    tokens: Tower = section(Tower)
-    grids: Tower = section(Tower)
-    fusion: Tower = section(Tower)
-    share: bool = setting(
-        False, "as released: the table is read by the text's encoder and head, the clip by the picture's encoder"
-    )
-    masked_on: str = setting(
-        "fusion",
-        "what the masked objectives read: the joint transformer's output (the paper), or the encoders' (the release)",
-        choices=("fusion", "encoders"),
-    )
-    positions: Positions = section(Positions)
-    projection: int = setting(128, "size of the contrastive embeddings", low=8)
-    pool: str = setting(
-        "first", "what stands for a sequence of states: its first (SCALE), or their mean", choices=("mean", "first")
-    )
-    readout: str = setting(
-        "fusion",
-        "product vector from: the joint transformer's first states (SCALE); the encoders' mean states, alike or weighed"
-        " by how far the modalities agree; the classifier's dense layer (SCALE, fine-tuned)",
-        choices=("fusion", "encoders", "agreement", "dense"),
-    )
-    dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
-    remat: str = setting(
-        "none",
-        "what the backward pass recomputes: nothing, all but matrix products, whole blocks",
-        choices=("none", "dots", "full"),
-    )
-    scan: bool = setting(
-        True, "run the blocks of a tower in one scanned loop; off: longer to compile, faster where there are few"
-    )
-
-
-HARMONISED = ("contrastive", "masked")
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What is minimised: weights and shape of the objectives. One of weight 0 is not computed."""
-
-    temperature: float = setting(0.07, "initial temperature of the contrastive objective", low=1e-3, high=10.0)
-    learn_temperature: bool = setting(True, "train the temperature")
-    negatives: str = setting(
-        "cross_modal",
-        "what a modality of a listing is compared with: the other modality of the other listings (the paper), or both"
-        " modalities of them (SimCLR, the release)",
-        choices=("cross_modal", "simclr"),
-    )
-    harmony: str = setting("logits", "where the harmony weights act", choices=("off", "logits", "loss", "both"))
-    harmony_on: tuple[str, ...] = setting(HARMONISED, "which objectives they weigh", choices=HARMONISED)
-    harmony_source: str = setting(
-        "embedding",
-        "where they come from: each listing's own embeddings, or a trained matrix for all (docs/scale.md)",
-        choices=("embedding", "free"),
-    )
-    harmony_weighting: str = setting(
-        "released",
-        "how embeddings become weights: as released, which lets a modality that disagrees weigh most in the masked"
-        " objectives, or by agreement: what agrees with nothing weighs least",
-        choices=("released", "agreement"),
-    )
-    harmony_detach: bool = setting(False, "no gradient through the harmony weights")
-    regression: str = setting(
-        "normalised",
-        "targets of the masked objectives on grids: blocks at zero mean and unit variance, or as they are (the release)",
-        choices=("normalised", "raw"),
-    )
-    contrastive: float = setting(1.0, "weight", low=0.0)
-    masked_region: float = setting(1.0, "weight of the masked objective on the picture", low=0.0)
-    masked_language: float = setting(1.0, "weight on title and description", low=0.0)
-    masked_entity: float = setting(1.0, "weight on names and values of the table", low=0.0)
-    masked_frame: float = setting(1.0, "weight on the video", low=0.0)
-    masked_audio: float = setting(1.0, "weight on the sound", low=0.0)
-    classification: float = setting(0.0, "weight of telling the category, for fine-tuning", low=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,10 +219,6 @@ def _check_together(config: Config) -> None:
     """What no field can say alone."""
     inputs, model = config.inputs, config.model
     divides = [
-        *(
-            (f"config.model.{name}.heads", getattr(model, name).heads, "config.model.width", model.width)
-            for name in ("tokens", "grids", "fusion")
-        ),
         ("config.accumulate", config.accumulate, "config.batch_size", config.batch_size),
         ("config.inputs.image.patch", inputs.image.patch, "config.inputs.image.size", inputs.image.size),
         ("config.inputs.video.patch", inputs.video.patch, "config.inputs.video.size", inputs.video.size),
@@ -348,9 +238,7 @@ def _check_together(config: Config) -> None:
             f"config.inputs.video.frames = {inputs.video.frames} of size = {inputs.video.size} make a film strip longer"
             f" than the {MAX_STRIP_PIXELS} pixels a JPEG holds"
         )
-    _check_harmony(config.objective)
-    if model.readout == "dense" and not config.objective.classification:
-        raise ConfigError("config.model.readout = 'dense' is a layer of the classifier: set config.objective.classification")
+    check_model(model, config.objective, inputs)
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     config.data.corruption.check(inputs)
@@ -368,7 +256,12 @@ def _check_together(config: Config) -> None:
             )
     if sorted((config.mesh.data, config.mesh.fsdp, config.mesh.model))[1] < 1:
         raise ConfigError("at most one axis of config.mesh may be -1, and none may be 0")
-    for name, path in (("config.workdir", config.workdir), ("config.data.root", config.data.root)):
+    paths = (
+        ("config.workdir", config.workdir),
+        ("config.data.root", config.data.root),
+        ("config.data.vocabulary_file", config.data.vocabulary_file),
+    )
+    for name, path in paths:
         if "://" in path:
             raise ConfigError(f"{name} = {path!r} must be a path: mount the storage and give the mount point")
     if len(config.logging.profile) not in (0, 2):
@@ -377,24 +270,3 @@ def _check_together(config: Config) -> None:
         raise ConfigError("config.distributed.num_processes needs config.distributed.coordinator, address:port")
     if config.distributed.process_id >= config.distributed.num_processes:
         raise ConfigError("config.distributed.process_id must be below config.distributed.num_processes")
-
-
-def _check_harmony(objective: Objective) -> None:
-    """Which switches of the harmony weights go together."""
-    name, apply = "config.objective.harmony", objective.harmony
-    if apply == "off":
-        return
-    if not objective.harmony_on:
-        raise ConfigError(f"{name} = {apply!r} needs {name}_on: contrastive, masked, or both; or set {name} = 'off'")
-    if objective.harmony_source == "free":
-        if objective.harmony_detach:
-            raise ConfigError(f"{name}_source = 'free' needs {name}_detach=False: weights without gradient never change")
-        if apply == "logits":
-            raise ConfigError(f"{name}_source = 'free' needs {name} = 'loss' or 'both': its barrier balances weighed losses")
-        if objective.harmony_weighting != "released":
-            raise ConfigError(f"{name}_weighting is for weights from embeddings: leave it at 'released' with a free matrix")
-    elif apply in ("loss", "both") and not objective.harmony_detach:
-        raise ConfigError(
-            f"{name} = {apply!r} needs {name}_detach=True: through weights that scale a loss, it is lowest where the"
-            " modalities of a listing agree in nothing"
-        )

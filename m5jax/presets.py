@@ -1,4 +1,4 @@
-"""The settings that make SCALE the paper's, or the release's. Sizes are left to the config file (docs/scale.md)."""
+"""The settings that make SCALE the paper's, or the release's, and its full size (docs/scale.md)."""
 
 from typing import Any
 
@@ -32,6 +32,21 @@ def scale_released(config: Any) -> None:
     config.objective.harmony = "logits"
     config.objective.harmony_source = "embedding"
     config.objective.regression = "raw"
+
+
+def full_size(config: Any) -> None:
+    """Widths, depths, lengths and schedule of the paper (spec sections 2.1 and 4): five epochs of M5Product."""
+    config.model.width, config.model.projection = 768, 1024
+    for name, heads, hidden in (("tokens", 12, 3072), ("grids", 8, 1024), ("fusion", 8, 3072)):
+        tower = config.model[name]
+        tower.layers, tower.heads, tower.hidden = 6, heads, hidden
+    config.model.positions.text = config.model.positions.table = 512  # as many as BERT has
+    config.inputs.text.length, config.inputs.table.length = 36, 64
+    config.data.vocabulary = 21128  # as many pieces as bert-base-chinese
+    config.batch_size = 64
+    config.steps = 5 * 4_423_160 // 64
+    config.checkpoint.every = 2000
+    config.evaluate.batch_size = 256
 
 
 def _recipe(config: Any) -> None:

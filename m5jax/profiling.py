@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -52,17 +53,50 @@ def matmul_ceiling(dtype: str, size: int = 2048, repeats: int = 3) -> float:
     return 2 * size**3 / best
 
 
-def describe_step(compiled: Any, params: Any, forward_flops: float, steps_flops: int) -> str:
-    """What a compiled step needs, before it runs: parameters, FLOPs, bytes per device."""
+def describe_step(compiled: Any, params: Any, forward_flops: float, steps_flops: int, device: Any) -> str:
+    """What a compiled step needs, before it runs: parameters, FLOPs, bytes per device, and whether they fit.
+
+    Args:
+      compiled: the step.
+      params: the network's parameters.
+      forward_flops: of one listing.
+      steps_flops: a training step's FLOPs over those of the forward pass.
+      device: one of those that the step runs on.
+    """
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    text = f"{count / 1e6:,.2f} M parameters, {steps_flops * forward_flops / 1e9:,.2f} GFLOP per listing and step"
+    lines = [f"{count:,} parameters, {steps_flops * forward_flops / 1e9:,.2f} GFLOP per listing and step"]
     memory = compiled.memory_analysis()
     if memory is not None:
         held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-        text += (
-            f", per device {held / 2**20:,.0f} MiB of state and batch and {temporary / 2**20:,.0f} MiB of temporaries"
-        )
-    return text
+        lines[0] += f", per device {_mib(held)} of state and batch and {_mib(temporary)} of temporaries"
+        lines.append(fits(held + temporary, memory_of(device)))
+    return "\n".join(lines)
+
+
+def memory_of(device: Any) -> int | None:
+    """Bytes that a device may hold; on a CPU its share of the machine's memory. None where nobody tells."""
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if device.platform != "cpu" or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+
+
+def fits(needed: int, limit: int | None) -> str:
+    """Whether so many bytes fit, and what to do where they do not."""
+    if limit is None:
+        return f"needs {_mib(needed)} per device; how much there is cannot be told"
+    if needed <= limit:
+        return f"fits: {_mib(needed)} of {_mib(limit)} per device"
+    return (
+        f"DOES NOT FIT: {_mib(needed)} of {_mib(limit)} per device. Set config.accumulate or config.model.remat='full',"
+        " less config.batch_size, or shard the weights over more devices with config.mesh.fsdp"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
 
 
 class Trace:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
-from m5jax.config import Model
+from m5jax.model_settings import Model
 from m5jax.models.layers import dropout, encoder_layout, linear, norm
 from m5jax.token_spec import TokenSpec
 

@@ -5,7 +5,8 @@ against XLA's count of the unrolled model. A product [m, k] x [k, n] counts 2 m 
 """
 
 from m5jax import modalities
-from m5jax.config import Config, Tower
+from m5jax.config import Config
+from m5jax.model_settings import Tower
 from m5jax.token_spec import TokenSpec
 
 TRAINING = 3  # a training step costs a forward pass and, for both factors of each product, a backward one

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from m5jax.config import Model
+from m5jax.model_settings import Model
 from m5jax.models.layers import Stack, dropout, fusion_layout
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from m5jax.config import Model
+from m5jax.model_settings import Model
 from m5jax.models.layers import dropout, encoder_layout, gelu, linear, norm
 from m5jax.token_spec import TokenSpec
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from m5jax.config import Model, Tower
+from m5jax.model_settings import Model, Tower
 
 _REMAT: dict[str, Callable | None] = {"dots": jax.checkpoint_policies.checkpoint_dots, "full": None}
 

@@ -1,0 +1,175 @@
+"""What is trained: the network (section `config.model`) and what it minimises (section `config.objective`).
+
+Nothing here imports jax.
+"""
+
+import dataclasses
+
+from m5jax.errors import ConfigError
+from m5jax.inputs import Inputs
+from m5jax.settings import section, setting
+from m5jax.token_spec import token_specs
+
+
+@dataclasses.dataclass(frozen=True)
+class Tower:
+    """One stack of transformer blocks."""
+
+    layers: int = setting(2, "blocks", low=1, high=100)
+    heads: int = setting(4, "attention heads; divides config.model.width", low=1)
+    hidden: int = setting(0, "hidden units of the feed-forward; 0 = four times the width", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Positions:
+    """Rows of the tables of learned positions; 0 = as many as there are tokens. Pretrained tables have their own."""
+
+    text: int = setting(0, "title", low=0)
+    table: int = setting(0, "table", low=0)
+    image: int = setting(0, "picture; unused where boxes say where a region lies", low=0)
+    video: int = setting(0, "clip", low=0)
+    audio: int = setting(0, "sound", low=0)
+    fusion: int = setting(0, "joint sequence, with blocks=released", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    family: str = setting("scale", "which model", choices=("scale",))
+    blocks: str = setting(
+        "pre_norm",
+        "pre_norm: every tower normalises before its sublayers and at its end, the joint transformer tells modalities"
+        " apart by a learned state; released: encoders as BERT, joint transformer as CLIP4Clip's, one position a place",
+        choices=("pre_norm", "released"),
+    )
+    width: int = setting(128, "size of a token's state", low=8)
+    tokens: Tower = section(Tower)
+    grids: Tower = section(Tower)
+    fusion: Tower = section(Tower)
+    share: bool = setting(
+        False, "as released: the table is read by the text's encoder and head, the clip by the picture's encoder"
+    )
+    masked_on: str = setting(
+        "fusion",
+        "what the masked objectives read: the joint transformer's output (the paper), or the encoders' (the release)",
+        choices=("fusion", "encoders"),
+    )
+    positions: Positions = section(Positions)
+    projection: int = setting(128, "size of the contrastive embeddings", low=8)
+    pool: str = setting(
+        "first", "what stands for a sequence of states: its first (SCALE), or their mean", choices=("mean", "first")
+    )
+    readout: str = setting(
+        "fusion",
+        "product vector from: the joint transformer's first states (SCALE); the encoders' mean states, alike or weighed"
+        " by how far the modalities agree; the classifier's dense layer (SCALE, fine-tuned)",
+        choices=("fusion", "encoders", "agreement", "dense"),
+    )
+    dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
+    remat: str = setting(
+        "none",
+        "what the backward pass recomputes: nothing, all but matrix products, whole blocks",
+        choices=("none", "dots", "full"),
+    )
+    scan: bool = setting(
+        True, "run the blocks of a tower in one scanned loop; off: longer to compile, faster where there are few"
+    )
+
+
+HARMONISED = ("contrastive", "masked")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimised: weights and shape of the objectives. One of weight 0 is not computed."""
+
+    temperature: float = setting(0.07, "initial temperature of the contrastive objective", low=1e-3, high=10.0)
+    learn_temperature: bool = setting(True, "train the temperature")
+    negatives: str = setting(
+        "cross_modal",
+        "what a modality of a listing is compared with: the other modality of the other listings (the paper), or both"
+        " modalities of them (SimCLR, the release)",
+        choices=("cross_modal", "simclr"),
+    )
+    harmony: str = setting("logits", "where the harmony weights act", choices=("off", "logits", "loss", "both"))
+    harmony_on: tuple[str, ...] = setting(HARMONISED, "which objectives they weigh", choices=HARMONISED)
+    harmony_source: str = setting(
+        "embedding",
+        "where they come from: each listing's own embeddings, or a trained matrix for all (docs/scale.md)",
+        choices=("embedding", "free"),
+    )
+    harmony_weighting: str = setting(
+        "released",
+        "how embeddings become weights: as released, which lets a modality that disagrees weigh most in the masked"
+        " objectives, or by agreement: what agrees with nothing weighs least",
+        choices=("released", "agreement"),
+    )
+    harmony_detach: bool = setting(False, "no gradient through the harmony weights")
+    regression: str = setting(
+        "normalised",
+        "targets of the masked objectives on grids: blocks at zero mean and unit variance, or as they are (released)",
+        choices=("normalised", "raw"),
+    )
+    contrastive: float = setting(1.0, "weight", low=0.0)
+    masked_region: float = setting(1.0, "weight of the masked objective on the picture", low=0.0)
+    masked_language: float = setting(1.0, "weight on title and description", low=0.0)
+    masked_entity: float = setting(1.0, "weight on names and values of the table", low=0.0)
+    masked_frame: float = setting(1.0, "weight on the video", low=0.0)
+    masked_audio: float = setting(1.0, "weight on the sound", low=0.0)
+    classification: float = setting(0.0, "weight of telling the category, for fine-tuning", low=0.0)
+
+
+def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:
+    """Which settings of network and objectives go together.
+
+    Raises:
+      ConfigError: naming those that do not.
+    """
+    for name in ("tokens", "grids", "fusion"):
+        heads = getattr(model, name).heads
+        if model.width % heads:
+            raise ConfigError(f"config.model.{name}.heads = {heads} must divide config.model.width = {model.width}")
+    _check_positions(model, inputs)
+    _check_harmony(objective)
+    if model.readout == "dense" and not objective.classification:
+        raise ConfigError(
+            "config.model.readout = 'dense' is a layer of the classifier: set config.objective.classification"
+        )
+
+
+def _check_positions(model: Model, inputs: Inputs) -> None:
+    """Every token needs a row of its table."""
+    needed = {name: spec.length + (spec.kind == "grid") for name, spec in token_specs(inputs).items()}
+    for name, tokens in (needed | {"fusion": sum(needed.values())}).items():
+        rows = getattr(model.positions, name)
+        if 0 < rows < tokens:
+            raise ConfigError(f"config.model.positions.{name} = {rows} is less than the {tokens} tokens there are")
+
+
+def _check_harmony(objective: Objective) -> None:
+    """Which switches of the harmony weights go together."""
+    name, apply, detached = "config.objective.harmony", objective.harmony, objective.harmony_detach
+    if apply == "off":
+        return
+    if not objective.harmony_on:
+        raise ConfigError(f"{name} = {apply!r} needs {name}_on: contrastive, masked, or both; or set {name} = 'off'")
+    if objective.harmony_source == "free":
+        if detached:
+            raise ConfigError(f"{name}_source = 'free' needs {name}_detach=False: without gradient it never changes")
+        if apply == "logits":
+            raise ConfigError(
+                f"{name}_source = 'free' needs {name} = 'loss' or 'both', whose losses its barrier weighs"
+            )
+        if objective.harmony_weighting != "released":
+            raise ConfigError(
+                f"{name}_weighting is for weights from embeddings: leave it at 'released' where S is free"
+            )
+        return
+    if apply in ("loss", "both") and not detached:
+        raise ConfigError(
+            f"{name} = {apply!r} needs {name}_detach=True: through weights that scale a loss, it is lowest where the"
+            " modalities of a listing agree in nothing"
+        )
+    if objective.harmony_weighting == "agreement" and apply != "loss":
+        raise ConfigError(f"{name}_weighting = 'agreement' needs {name} = 'loss': its weights are shares of the losses")
