@@ -107,11 +107,19 @@ def _hold(config: Config, stack: contextlib.ExitStack) -> RunFolder:
 def facts_of(config: Config, prepared: Prepared) -> dict[str, Any]:
     """Digests of the data stream, the tokenizer and the preprocessing, as checkpoints and exports carry them."""
     return {
-        "data": {"digest": prepared.manifest["digest"], "seed": config.seed, "batch_size": config.batch_size},
+        "data": _data_facts(config, prepared) | {"seed": config.seed, "batch_size": config.batch_size},
         "tokenizer": prepared.manifest["tokenizer"],
         "preprocessing": settings.digest(inputs.preprocessing(config.inputs)),
         "config": settings.to_dict(config),
     }
+
+
+def _data_facts(config: Config, prepared: Prepared) -> dict[str, Any]:
+    """The digest of what the listings hold, and by name what was chosen from it or done to it on purpose."""
+    data, digest = config.data, prepared.manifest["digest"]
+    done = {"corruption": data.corruption.active(), "complete_only": data.complete_only}
+    done = {name: value for name, value in done.items() if value}
+    return {"digest": settings.digest({"records": digest} | done)} | done if done else {"digest": digest}
 
 
 def require_same(saved: dict[str, Any], now: dict[str, Any], names: tuple[str, ...], where: Any) -> None:
@@ -124,7 +132,8 @@ def require_same(saved: dict[str, Any], now: dict[str, Any], names: tuple[str, .
         if saved[name] == now[name]:
             continue
         before, after = ({"": facts[name]} if isinstance(facts[name], str) else facts[name] for facts in (saved, now))
-        changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in before if before[key] != after[key])
+        pairs = {key: (before.get(key, "none"), after.get(key, "none")) for key in before | after}
+        changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in pairs.items() if old != new)
         raise ConfigError(
             f"the {name} changed since the checkpoints in {where} were written ({changes.strip()});"
             " go back to the old setting, or use another config.workdir"

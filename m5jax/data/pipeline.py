@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import grain
+import numpy as np
 from absl import flags
 
 from m5jax.config import Config
 from m5jax.data.prepared import Prepared
-from m5jax.data.records import DAMAGED, Records
+from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.data.tokenizer import Tokenizer
 from m5jax.data.transforms import Arrays, Transform
 
@@ -35,10 +36,17 @@ ALONE = Share()
 def training_batches(
     prepared: Prepared, config: Config, *, start: int = 0, share: Share = ALONE, split: str = "train"
 ) -> Iterator[Arrays]:
-    """Endless training batches from step `start` on; arrays as in `transforms`, with a leading local batch axis."""
+    """Endless training batches from step `start` on; arrays as in `transforms`, with a leading local batch axis.
+
+    Raises:
+      DataError: the split has no listing, or with `config.data.complete_only` no complete one.
+    """
     transform = Transform(config.inputs, Tokenizer(prepared.tokenizer_path))
+    source = prepared.records(split)
+    if config.data.complete_only:
+        source = _Chosen(source, prepared.complete(split))
     batches = (
-        grain.MapDataset.source(prepared.records(split))
+        grain.MapDataset.source(source)
         .seed(config.seed)
         .shuffle()
         .repeat()
@@ -62,10 +70,23 @@ def evaluation_batches(
     return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
 
 
+class _Chosen:
+    """Some of the records, by position."""
+
+    def __init__(self, records: Source, positions: np.ndarray):
+        self._records, self._positions = records, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Record:
+        return self._records[int(self._positions[index])]
+
+
 class _Padded:
     """Records followed by nothing, up to whole batches."""
 
-    def __init__(self, records: Records, batch_size: int):
+    def __init__(self, records: Source, batch_size: int):
         self._records = records
         self._length = -(-len(records) // batch_size) * batch_size
 

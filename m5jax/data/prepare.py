@@ -48,7 +48,7 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
         with filelock.FileLock(folder / "lock"):
             if not (folder / prepared.MANIFEST).exists():
                 _Preparation(config, listing_file, folder, quiet).run(facts)
-    return prepared.Prepared.open(folder, config.inputs)
+    return prepared.Prepared.open(folder, config.inputs, config.data.corruption)
 
 
 def find_catalogue(config: Config, quiet: bool = False) -> pathlib.Path:

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5jax import modalities
-from m5jax.data.records import Record, Records
+from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
+from m5jax.data.records import Record, Records, Source
 from m5jax.errors import DataError
-from m5jax.inputs import Inputs
+from m5jax.inputs import CLEAN, Corruption, Inputs
+from m5jax.modalities import State
 
 MANIFEST, TOKENIZER, REJECTIONS = "manifest.json", "tokenizer.model", "rejections.jsonl"
 FORMAT_VERSION = 1
@@ -68,14 +70,15 @@ def write_index(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A complete prepared folder."""
+    """A complete prepared folder, as a run sees it: records, states and titles are those that corruption leaves."""
 
     folder: pathlib.Path
     manifest: dict[str, Any]
     inputs: Inputs
+    corruption: Corruption = CLEAN
 
     @classmethod
-    def open(cls, folder: pathlib.Path, inputs: Inputs) -> "Prepared":
+    def open(cls, folder: pathlib.Path, inputs: Inputs, corruption: Corruption = CLEAN) -> "Prepared":
         """Opens a folder that preparation has finished.
 
         Raises:
@@ -90,7 +93,7 @@ class Prepared:
             raise DataError(f"{path} is damaged ({error}): delete the folder and prepare again") from error
         if manifest.get("format") != FORMAT_VERSION:
             raise DataError(f"{path} has format {manifest.get('format')}, not {FORMAT_VERSION}: prepare again")
-        return cls(folder, manifest, inputs)
+        return cls(folder, manifest, inputs, corruption)
 
     @property
     def splits(self) -> dict[str, int]:
@@ -102,14 +105,57 @@ class Prepared:
         """The sentencepiece model trained on this catalogue."""
         return self.folder / TOKENIZER
 
-    def records(self, split: str) -> Records:
+    def records(self, split: str) -> Source:
         """The records of a split.
 
         Raises:
           DataError: the split has none.
         """
         self._need(split)
-        return Records(self.folder, split, len(self.manifest["shard_lengths"][split]), self.inputs)
+        records = Records(self.folder, split, len(self.manifest["shard_lengths"][split]), self.inputs)
+        return Corrupted(records, self.corrupted(split))
+
+    def corrupted(self, split: str) -> Plan:
+        """Which listings of a split are corrupted on purpose, and how.
+
+        Raises:
+          DataError: the split has none.
+        """
+        self._need(split)
+        if not self.corruption.active() or split not in self.corruption.splits:
+            return NOTHING
+        return draw(self.corruption, self.ids(split), self._recorded_states(split), self.inputs.shown)
+
+    def states(self, split: str) -> np.ndarray:
+        """What the listings of a split have: uint8 [N, 5], State of each modality of `modalities.NAMES`.
+
+        Raises:
+          DataError: the split has none.
+        """
+        return self.corrupted(split).states(self._recorded_states(split))
+
+    def complete(self, split: str) -> np.ndarray:
+        """Positions of the listings of a split that have every modality the model sees: int64 [n], ascending.
+
+        Raises:
+          DataError: the split has none, or none of them is complete.
+        """
+        columns = [modalities.NAMES.index(name) for name in self.inputs.shown]
+        present = self.states(split)[:, columns] == State.PRESENT
+        complete = np.flatnonzero(present.all(1))
+        if not len(complete):
+            counts = ", ".join(f"{n:,} {name}" for name, n in zip(self.inputs.shown, present.sum(0), strict=True))
+            raise DataError(
+                f"config.data.complete_only=True leaves no listing of split {split}: of {len(present):,} none has every"
+                f" modality in use ({counts}); use fewer in config.inputs.modalities, or set it to False"
+            )
+        return complete
+
+    def _recorded_states(self, split: str) -> np.ndarray:
+        self._need(split)
+        path = self.folder / f"index-{split}.parquet"
+        column = pq.read_table(path, columns=["states"], page_checksum_verification=True)["states"]
+        return column.combine_chunks().flatten().to_numpy().reshape(len(column), len(modalities.NAMES))
 
     def ids(self, split: str) -> Iterator[str]:
         """The ids of a split, in the order of its records, without holding them.
@@ -129,15 +175,18 @@ class Prepared:
           DataError: the split has none.
         """
         self._need(split)
-        table = pq.read_table(self.folder / f"index-{split}.parquet", page_checksum_verification=True)
-        text = {name: np.asarray(table[name].to_pylist(), object) for name in table.column_names if name != "states"}
+        columns = ["id", "source", "instance_id", "category", "title"]
+        path = self.folder / f"index-{split}.parquet"
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+        text = {name: np.asarray(table[name].to_pylist(), object) for name in columns}
+        plan = self.corrupted(split)
         return Index(
             ids=text["id"],
             sources=text["source"],
             instance_ids=text["instance_id"],
             categories=text["category"],
-            titles=text["title"],
-            states=np.asarray(table["states"].to_pylist(), np.uint8).reshape(len(table), len(modalities.NAMES)),
+            titles=plan.titles(text["title"]),
+            states=plan.states(self._recorded_states(split)),
         )
 
     def _need(self, split: str) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import pathlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -67,6 +67,14 @@ class Record:
 
 DAMAGED = Record(id="")
 """Stands in for a record that cannot be read: nothing present, so it adds nothing to any loss."""
+
+
+class Source(Protocol):
+    """Records of a split by position: read from disk, or a view of others."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
 
 
 class RecordCodec:

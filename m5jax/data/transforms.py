@@ -56,9 +56,10 @@ class Transform:
         return arrays
 
     def _hide(self, present: set[str], rng: np.random.Generator) -> set[str]:
-        """Leaves out each present modality with chance `drop_modality`, but never all of them."""
-        kept = {name for name in sorted(present) if rng.random() >= self.inputs.drop_modality}
-        return kept or present
+        """Leaves out each present modality with chance `drop_modality`; of those that all would go, any one stays."""
+        draws = {name: rng.random() for name in sorted(present)}
+        kept = {name for name, draw in draws.items() if draw >= self.inputs.drop_modality}
+        return kept or set(sorted(draws, key=draws.__getitem__)[-1:])
 
     def _text(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> Arrays:
         """Title and description, or the table, as ids; its masking works on pieces, or on whole names and values."""

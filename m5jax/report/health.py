@@ -32,6 +32,16 @@ class StateBar:
 
 
 @dataclasses.dataclass(frozen=True)
+class Corrupted:
+    """How many listings of a split lost a modality on purpose ("missing") or show another listing's ("noise")."""
+
+    split: str
+    name: str
+    kind: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Combination:
     """Listings that have exactly these modalities present. No names: the combinations too rare to be shown."""
 
@@ -76,15 +86,26 @@ class Rejected:
 
 
 def state_bars(prepared: Prepared) -> dict[str, list[StateBar]]:
-    """Per modality in use, its states in every split."""
-    order = [state.name.lower() for state in (State.PRESENT, State.ABSENT, State.EMPTY, State.CORRUPT)]
-    return {
-        name: [
-            StateBar(split, {state: of_split[name].get(state, 0) for state in order})
-            for split, of_split in prepared.manifest["states"].items()
-        ]
-        for name in prepared.inputs.modalities
-    }
+    """Per modality in use, its states in every split, as the model met them."""
+    order = (State.PRESENT, State.ABSENT, State.EMPTY, State.CORRUPT)
+    bars: dict[str, list[StateBar]] = {name: [] for name in prepared.inputs.modalities}
+    for split in prepared.splits:
+        states = prepared.states(split)
+        for name, of_splits in bars.items():
+            column = states[:, modalities.NAMES.index(name)]
+            counts = {state.name.lower(): int(np.count_nonzero(column == state)) for state in order}
+            of_splits.append(StateBar(split, counts))
+    return bars
+
+
+def corruptions(prepared: Prepared) -> list[Corrupted]:
+    """What was taken away or exchanged on purpose, by split."""
+    found = []
+    for split in prepared.splits:
+        plan = prepared.corrupted(split)
+        for kind, masks in (("missing", plan.missing), ("noise", plan.noise)):
+            found += [Corrupted(split, name, kind, int(mask.sum())) for name, mask in masks.items() if mask.any()]
+    return found
 
 
 def combinations(indices: Sequence[Index]) -> list[Combination]:

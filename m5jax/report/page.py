@@ -146,6 +146,7 @@ def _facts(scored: Scored) -> dict[str, Any]:
     config, splits = scored.config, scored.prepared.splits
     catalogue = pathlib.Path(scored.prepared.manifest["catalogue"]).parent.name
     seen = scored.step * config.batch_size
+    trained_on = len(scored.prepared.complete("train")) if config.data.complete_only else splits.get("train")
     return {
         "catalogue": "the embedded catalogue" if config.data.catalogue == "toy" else catalogue,
         "splits": splits,
@@ -154,7 +155,7 @@ def _facts(scored: Scored) -> dict[str, Any]:
         "parameters": scored.parameters,
         "step": scored.step,
         "seen": seen,
-        "passes": seen / splits["train"] if splits.get("train") else None,
+        "passes": seen / trained_on if trained_on else None,
         "unused": [name for name in modalities.NAMES if name not in config.inputs.modalities],
     }
 
@@ -205,6 +206,7 @@ def _health(scored: Scored) -> dict[str, Any]:
     categories = health.categories(indices)
     return {
         "states": health.state_bars(prepared),
+        "corruptions": health.corruptions(prepared),
         "combinations": health.combinations(indices),
         "categories": categories,
         "tail": categories and _tail(categories),
