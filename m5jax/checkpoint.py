@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 
 Check = Callable[[dict[str, Any]], None]
+Tree = dict[str, list]
+"""Shape and dtype of every array by its path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints of one run folder."""
+    """The checkpoints of one run folder; read-only where another process may be writing them."""
 
-    def __init__(self, folder: pathlib.Path, keep: int = 3):
-        self.folder, self.keep = folder.absolute(), keep
+    def __init__(self, folder: pathlib.Path, keep: int = 3, read_only: bool = False):
+        self.folder, self.keep, self._read_only = folder.absolute(), keep, read_only
         self._orbax = ocp.StandardCheckpointer()
 
     def save(self, step: int, state: Any, facts: dict[str, Any]) -> None:
@@ -93,14 +95,31 @@ class Checkpoints:
         Raises:
           CheckpointError: also if there is no checkpoint at all.
         """
+
+        def everything(saved: Tree) -> Any:
+            _check_tree(saved, _tree(abstract), self.folder)
+            return abstract
+
+        return self.restore_chosen(everything, check)
+
+    def restore_chosen(self, choose: Callable[[Tree], Any], check: Check = lambda facts: None) -> Restored:
+        """The parameters of the newest step that verifies, as far as they are asked for.
+
+        Args:
+          choose: given what is saved, the parameters to read as ShapeDtypeStructs with shardings.
+          check: as for `restore`.
+
+        Raises:
+          CheckpointError: there is no checkpoint, or none verifies.
+        """
         step = self._agreed_step()
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}: train first, or set config.workdir")
-        certificate, wanted = self._certificate(step), {"params": abstract}
+        certificate = self._certificate(step)
         check(certificate["facts"])
-        saved = {path: leaf for path, leaf in certificate["tree"].items() if path.startswith("params/")}
-        _check_tree(saved, _tree(wanted), self._path(step))
-        # The optimizer's arrays are read as placeholders, so they cost neither time nor memory.
+        tree = certificate["tree"].items()
+        wanted = {"params": choose({path[7:]: leaf for path, leaf in tree if path.startswith("params/")})}
+        # What is not wanted is read as placeholders, so it costs neither time nor memory.
         handler = ocp.PyTreeCheckpointer()
         restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
         state = handler.restore(
@@ -153,7 +172,7 @@ class Checkpoints:
 
     def _newest(self) -> int:
         """As `_agreed_step`, -1 for none. Clears away what never was finished."""
-        for marker in self.folder.glob("*.saving"):
+        for marker in () if self._read_only else self.folder.glob("*.saving"):
             self._delete(int(marker.stem))
         steps = self.steps()
         for step in reversed(steps):
@@ -198,13 +217,12 @@ class Checkpoints:
         return self.folder / f"{step}{suffix}"
 
 
-def _tree(state: Any) -> dict[str, list]:
-    """Shape and dtype of every array by path."""
+def _tree(state: Any) -> Tree:
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {path_of(keys): [list(leaf.shape), str(leaf.dtype)] for keys, leaf in leaves}
 
 
-def _check_tree(saved: dict[str, list], wanted: dict[str, list], folder: pathlib.Path) -> None:
+def _check_tree(saved: Tree, wanted: Tree, folder: pathlib.Path) -> None:
     """Orbax casts dtypes without a word; here nothing is converted on the way."""
     differing = [path for path in sorted(saved.keys() | wanted.keys()) if saved.get(path) != wanted.get(path)]
     if differing:

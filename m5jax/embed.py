@@ -14,9 +14,10 @@ from m5jax.errors import DataError
 from m5jax.models.interface import Batch, Model, Params
 from m5jax.progress import progress
 
-HARMONY = "harmony"
+FUSED = "fused"  # the subset of every modality in use
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
     """Embeddings of some listings.
@@ -25,20 +26,31 @@ class Embeddings:
       vectors: per named subset of modalities, float32 [N, D], unit length; zero where a listing has none of them.
       valid: per named subset, bool [N].
       harmony: float32 [N, M, M], or None for a model without harmony.
+      predicted: int32 [N], the class that the classifier names, of `Prepared.classes`; None without a classifier.
     """
 
     vectors: dict[str, np.ndarray]
     valid: dict[str, np.ndarray]
     harmony: np.ndarray | None
+    predicted: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.valid.values())))
+
+    def rows(self, keep: np.ndarray | slice) -> "Embeddings":
+        """The rows that `keep` selects."""
+        return Embeddings(
+            {name: vectors[keep] for name, vectors in self.vectors.items()},
+            {name: valid[keep] for name, valid in self.valid.items()},
+            None if self.harmony is None else self.harmony[keep],
+            None if self.predicted is None else self.predicted[keep],
+        )
 
 
 def subsets(config: Config) -> dict[str, tuple[str, ...]]:
     """The subsets that are scored: every modality together ("fused"), and each alone."""
     names = config.inputs.modalities
-    return {"fused": names} | {name: (name,) for name in names}
+    return {FUSED: names} | {name: (name,) for name in names}
 
 
 class Embedder:
@@ -56,11 +68,12 @@ class Embedder:
 
         def embed(params: Params, batch: Batch) -> dict:
             pairs = model.embed(params, batch, wanted)
-            harmony = model.agreement(params, batch) if model.agreement else None
             return {
                 "vectors": {n: v for n, (v, _) in pairs.items()},
                 "valid": {n: v for n, (_, v) in pairs.items()},
-            } | {HARMONY: harmony}
+                "harmony": model.agreement(params, batch) if model.agreement else None,
+                "predicted": model.classify(params, batch).argmax(-1).astype("int32") if model.classify else None,
+            }
 
         # Every process needs every row: gathered here, once, by the compiler.
         self._embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
@@ -71,13 +84,8 @@ class Embedder:
         total, size = self._prepared.splits[split], self._config.evaluate.batch_size
         batches = pipeline.evaluation_batches(self._prepared, self._config, split, start=start, share=share)
         for number, batch in enumerate(batches, start):
-            rows = min(size, total - number * size)
             made = jax.device_get(self._embed(params, distributed.to_devices(batch, self._mesh)))
-            yield Embeddings(
-                {name: vectors[:rows] for name, vectors in made["vectors"].items()},
-                {name: valid[:rows] for name, valid in made["valid"].items()},
-                None if made[HARMONY] is None else made[HARMONY][:rows],
-            )
+            yield Embeddings(**made).rows(slice(min(size, total - number * size)))
 
     def split(self, params: Params, split: str) -> Embeddings:
         """The embeddings of a whole split, row i for record i.
@@ -98,8 +106,4 @@ class Embedder:
 
 def concatenate(parts: list[Embeddings]) -> Embeddings:
     """Rows of all parts, in order."""
-    return Embeddings(
-        {name: np.concatenate([part.vectors[name] for part in parts]) for name in parts[0].vectors},
-        {name: np.concatenate([part.valid[name] for part in parts]) for name in parts[0].valid},
-        None if parts[0].harmony is None else np.concatenate([p.harmony for p in parts if p.harmony is not None]),
-    )
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)

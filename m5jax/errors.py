@@ -25,6 +25,12 @@ class CheckpointError(M5Error):
     exit_code = 66
 
 
+class SeriesError(M5Error):
+    """Runs of a series failed; what the others gave is written."""
+
+    exit_code = 69
+
+
 class NumericError(M5Error):
     """Losses or gradients stayed non-finite; the weights on disk are the last finite ones."""
 

@@ -54,6 +54,8 @@ def final(run: Run, params: Params, step: int) -> None:
         retrieved = suite.retrieve(embedded["query"], embedded["gallery"], run.config)
         scores, results = dict(retrieved.scores), retrieved.results
     held_out = [embedded[name] for name in suite.HELD_OUT if name in embedded]
+    if held_out:
+        scores |= suite.classified(_joined(held_out), run.prepared.classes)
     if "train" in embedded and held_out:
         scores |= suite.classify(embedded["train"], _joined(held_out), run.config)
     if run.config.evaluate.cluster and "gallery" in embedded:

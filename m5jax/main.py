@@ -86,6 +86,10 @@ def _run(config: config_lib.Config) -> None:
         from m5jax.train import train
 
         train(config)
+    elif config.mode == "table":
+        from m5jax.tables import series
+
+        series.make(config)
     elif config.mode == "evaluate":
         from m5jax.evaluate import evaluate
 

@@ -70,9 +70,8 @@ def _checked(value: Any, hint: Any, limits: typing.Mapping[str, Any], path: str)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{path} = {value!r} must be of type {hint.__name__}")
     if limits["choices"] and value not in limits["choices"]:
-        raise ConfigError(
-            f"{path} = {value!r} must be one of {', '.join(limits['choices'])}{suggest(value, limits['choices'])}"
-        )
+        choices = ", ".join(map(str, limits["choices"]))
+        raise ConfigError(f"{path} = {value!r} must be one of {choices}{suggest(value, limits['choices'])}")
     low, high = limits["low"], limits["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"at least {low}" if high is None else f"between {low} and {high}"
@@ -82,7 +81,7 @@ def _checked(value: Any, hint: Any, limits: typing.Mapping[str, Any], path: str)
 
 def suggest(name: Any, known: typing.Iterable[str]) -> str:
     """' (did you mean "x"?)' for the nearest of the `known` names, or nothing."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(map(str, known)), n=1, cutoff=0.5)
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 
@@ -96,7 +95,7 @@ def describe(cls: type, path: str) -> list[tuple[str, Any, str]]:
             rows += describe(typing.cast(type, hints[field.name]), where)
             continue
         doc, choices = field.metadata["doc"], field.metadata["choices"]
-        rows.append((where, field.default, doc + (f" [{' | '.join(choices)}]" if choices else "")))
+        rows.append((where, field.default, doc + (f" [{' | '.join(map(str, choices))}]" if choices else "")))
     return rows
 
 

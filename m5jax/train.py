@@ -10,7 +10,19 @@ from typing import Any
 
 import jax
 
-from m5jax import distributed, evaluate, export, optim, profiling, settings, sharding, step, watchdog, writers
+from m5jax import (
+    distributed,
+    evaluate,
+    export,
+    initialize,
+    optim,
+    profiling,
+    settings,
+    sharding,
+    step,
+    watchdog,
+    writers,
+)
 from m5jax.config import Config
 from m5jax.data import pipeline
 from m5jax.errors import ConfigError, DataError, NumericError, Preempted
@@ -121,9 +133,10 @@ def _restore_or_init(run: Run, optimizer: Any) -> tuple[step.State, int]:
     abstract = jax.eval_shape(init)
     places = sharding.shardings(abstract, run.mesh)
     placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
-    restored = checkpoints.restore(placed, run.check("data", "tokenizer", "preprocessing"))
+    restored = checkpoints.restore(placed, run.check("data", "tokenizer", "preprocessing", "classes"))
     if restored is None:
-        return step.sharded_init(run.model, optimizer, config.seed, run.mesh), 0
+        state = step.sharded_init(run.model, optimizer, config.seed, run.mesh)
+        return state | {"params": initialize.params(run, state["params"])}, 0
     if restored.step > config.steps:
         raise ConfigError(
             f"{checkpoints.folder} is at step {restored.step} already, beyond config.steps = {config.steps}: set more"

@@ -1,4 +1,4 @@
-"""Classifiers on frozen embeddings: how easily a label is read off them.
+"""How well a label is told: classifiers on frozen embeddings, and the answers of a classifier of the model's own.
 
 Sees arrays of embeddings and labels only. Labels are integers from 0 up; -1 = unknown. A test listing without an
 embedding counts as wrong, so that models of different modalities are scored on the same listings.
@@ -113,11 +113,35 @@ def linear_probe(
     asked = labelled & test_valid
     if asked.any():
         answers[asked] = probe.predict(scaler.transform(test[asked]))
-    truth, answers = test_labels[labelled], answers[labelled]
-    return scores | {
+    told = _told(answers[labelled], test_labels[labelled])
+    return scores | told | {"converged": float(probe.n_iter_.max() < PROBE_ITERATIONS)}
+
+
+def named(
+    answers: Int[np.ndarray, "m"], test_labels: Int[np.ndarray, "m"], *, valid: Bool[np.ndarray, "m"]
+) -> dict[str, float]:
+    """Scores the answers of a classifier that was trained elsewhere.
+
+    Args:
+      answers: the label named for each test listing.
+      test_labels: -1 = unknown; such a listing is left out.
+      valid: whether a listing shows anything; an answer about one that does not counts as wrong.
+
+    Returns:
+      ``accuracy``; ``macro_f1``, the mean over the classes of the test listings; ``test``, listings scored;
+      ``coverage``, the share of those that show anything; ``unlabelled``, test listings left out. What cannot be
+      computed is not there.
+    """
+    labelled = test_labels >= 0
+    answers = np.where(valid, answers, NO_ANSWER)
+    told = _told(answers[labelled], test_labels[labelled]) if labelled.any() else {}
+    return _asked(labelled, valid) | told
+
+
+def _told(answers: Int[np.ndarray, "m"], truth: Int[np.ndarray, "m"]) -> dict[str, float]:
+    return {
         "accuracy": float(np.mean(answers == truth)),
         "macro_f1": float(f1_score(truth, answers, labels=np.unique(truth), average="macro")),
-        "converged": float(probe.n_iter_.max() < PROBE_ITERATIONS),
     }
 
 
@@ -135,5 +159,9 @@ def _vote(
 
 
 def _counts(train: int, labelled: Bool[np.ndarray, "m"], test_valid: Bool[np.ndarray, "m"]) -> dict[str, float]:
-    counts = {"train": float(train), "test": float(labelled.sum()), "unlabelled": float((~labelled).sum())}
-    return counts | ({"coverage": float(test_valid[labelled].mean())} if labelled.any() else {})
+    return {"train": float(train)} | _asked(labelled, test_valid)
+
+
+def _asked(labelled: Bool[np.ndarray, "m"], valid: Bool[np.ndarray, "m"]) -> dict[str, float]:
+    counts = {"test": float(labelled.sum()), "unlabelled": float((~labelled).sum())}
+    return counts | ({"coverage": float(valid[labelled].mean())} if labelled.any() else {})

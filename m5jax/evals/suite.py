@@ -5,13 +5,13 @@ Names are ``task/.../subset/metric``; ``source/NAME/`` in front means: queries a
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from m5jax.config import Config
 from m5jax.data.prepared import Index
-from m5jax.embed import Embeddings
+from m5jax.embed import FUSED, Embeddings
 from m5jax.evals import classification, clustering, retrieval
 
 Scores = dict[str, float]
@@ -30,15 +30,7 @@ class Split:
     def rows(self, keep: np.ndarray) -> "Split":
         """The rows where `keep` holds."""
         index = Index(**{f.name: getattr(self.index, f.name)[keep] for f in dataclasses.fields(Index)})
-        made = self.embeddings
-        return Split(
-            index,
-            Embeddings(
-                {name: vectors[keep] for name, vectors in made.vectors.items()},
-                {name: valid[keep] for name, valid in made.valid.items()},
-                None if made.harmony is None else made.harmony[keep],
-            ),
-        )
+        return Split(index, self.embeddings.rows(keep))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +112,22 @@ def classify(train: Split, test: Split, config: Config) -> Scores:
             found = classification.linear_probe(*data, seed=config.seed, **valid)
             scores |= {f"classification/probe/{subset}/{metric}": value for metric, value in found.items()}
     return scores
+
+
+def classified(test: Split, classes: Sequence[str]) -> Scores:
+    """Category of the test listings as the model's own classifier names it; nothing without a classifier.
+
+    Args:
+      test: listings that were not trained on.
+      classes: the category path of every class; a category that is not among them counts as wrong.
+    """
+    made = test.embeddings
+    if made.predicted is None:
+        return {}
+    number = {name: i for i, name in enumerate(classes)} | {"": UNKNOWN}
+    truth = np.asarray([number.get(name, len(classes)) for name in test.index.categories], np.int64)
+    found = classification.named(made.predicted, truth, valid=made.valid[FUSED])
+    return {f"classification/head/{FUSED}/{metric}": value for metric, value in found.items()}
 
 
 def cluster(split: Split, config: Config) -> Scores:

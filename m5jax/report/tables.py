@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from m5jax.data.prepared import Index
+from m5jax.embed import FUSED
 from m5jax.evals import suite
 from m5jax.evals.suite import Scores
 from m5jax.report import chance
 
-FUSED = "fused"
 MOST_SOURCES = 20
 CONFIDENCE = 1.96  # standard deviations to either side that hold 95 % of a normal distribution
 
@@ -153,6 +153,7 @@ def score_tables(
     tables = [
         ("Retrieval of the same category", "retrieval/category", _retrieval_metrics(ks)),
         ("Retrieval of the same product", "retrieval/instance", _retrieval_metrics(ks)),
+        ("Category by the model's own classifier", "classification/head", CLASSIFIED),
         ("Category by nearest neighbours", "classification/knn", CLASSIFIED),
         ("Category by linear probe", "classification/probe", CLASSIFIED),
         ("Clusters against categories", "clustering", CLUSTERED),
@@ -193,6 +194,13 @@ def headlines(
     candidates = {
         "retrieval/category": ("queries", f"find their own category {found_at}", *retrieved),
         "retrieval/instance": ("queries", f"find the same product {found_at}", *retrieved),
+        "classification/head": (
+            "held-out listings",
+            "get the right category from the model's own classifier",
+            "accuracy",
+            "test",
+            "always naming the most frequent category",
+        ),
         "classification/probe": (
             "held-out listings",
             "get the right category from a linear classifier on their embeddings",
