@@ -20,6 +20,7 @@ class TokenSpec:
       grid: ``(rows, ..., channels)`` of the array in a batch; empty for kind "tokens".
       block: size of one token along each axis of `grid` but the last.
       dtype: numpy name of the array's dtype in a batch.
+      geometry: numbers that say where a token lies, beside its values: 5 for regions with boxes, otherwise 0.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TokenSpec:
     grid: tuple[int, ...] = ()
     block: tuple[int, ...] = ()
     dtype: str = "int32"
+    geometry: int = 0
 
     @property
     def dim(self) -> int:
@@ -65,7 +67,8 @@ def token_specs(inputs: Inputs) -> dict[str, TokenSpec]:
             continue
         media = getattr(inputs, name)
         if media.source == "features":
-            specs[name] = _grid_spec(name, (media.feature_rows, media.feature_dim), (1,), "float16", rate)
+            spec = _grid_spec(name, (media.feature_rows, media.feature_dim), (1,), "float16", rate)
+            specs[name] = dataclasses.replace(spec, geometry=inputs.image.geometry if name == "image" else 0)
         elif name == "image":
             specs[name] = _grid_spec(name, (media.size, media.size, 3), (media.patch, media.patch), "uint8", rate)
         elif name == "video":

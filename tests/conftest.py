@@ -125,8 +125,20 @@ def random_batch(config, vocabulary, size, seed=0, present=None):
             arrays["values"] = rng.integers(0, 256, (size, *spec.grid)).astype(np.uint8)
         else:
             arrays["values"] = rng.normal(size=(size, *spec.grid)).astype(np.float16)
+        if spec.kind == "grid":  # a generator of its own: other draws stay what they were
+            shown = np.random.default_rng([seed, m]).random((size, spec.masked)) < (0.1 if name == "image" else 0.0)
+            arrays["masked"]["hidden"] = valid & ~shown
+        if spec.geometry:
+            arrays["boxes"] = random_boxes(rng, (size, spec.length)) * mask[..., None]
         batch[name] = arrays
     return batch
+
+
+def random_boxes(rng, shape):
+    """Boxes anywhere in a picture: float16 [*shape, 5], corners and area as shares."""
+    corners = np.sort(rng.uniform(size=(*shape, 2, 2)), -2)  # [..., first or second, x or y]
+    area = np.prod(corners[..., 1, :] - corners[..., 0, :], -1)
+    return np.concatenate([corners.reshape(*shape, 4), area[..., None]], -1).astype(np.float16)
 
 
 def jpeg(pixels):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from m5jax.config import Config
-from m5jax.data import convert, prepare, records
+from m5jax.data import convert, m5product_regions, prepare, records
 from m5jax.data.pool import KillablePool
 from m5jax.data.prepared import MANIFEST
 
@@ -121,3 +121,11 @@ def prepare_and_note(config: Config, folder: pathlib.Path) -> None:
 
     prepare._Preparation.run = noted
     prepare.prepare(config, quiet=True)
+
+
+def identities(task: Any) -> Any:
+    """Ids of values; one of them ends the process."""
+    found = m5product_regions._identities(task)
+    if any(title == "segfault" for _, title in found):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return found

@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = [*ROOT.glob("configs/*.py"), *ROOT.glob("launch/*"), *ROOT.glob("m5jax/**/*.py")]
 SETTINGS = {path for path, _, _ in settings.describe(config_lib.Config, "config")}
+READERS = ("catalogue", "convert", "m5product", "m5product_regions")
 SECTIONS = {path.rpartition(".")[0] for path in SETTINGS}
 
 
@@ -41,8 +42,11 @@ def test_links_and_files_that_are_named_exist(path):
 
 def test_every_reason_and_every_key_of_a_catalogue_is_documented():
     page = named(ROOT / "docs" / "data.md")
-    of_rows = set(re.findall(r'RowError\(\s*"(\w+)"', named(ROOT / "m5jax" / "data" / "catalogue.py")))
-    assert len(of_rows) > 8
+    code = "".join(named(ROOT / "m5jax" / "data" / f"{name}.py") for name in READERS)
+    of_rows = set(re.findall(r'RowError\(\s*"(\w+)"', code))
+    of_rows |= set(re.findall(r'(?:Rejection|_unusable)\([^"]*?, "(\w+)"', code))
+    assert len(of_rows) > 14
+    assert {"too_many_rows", "not_in_info", "unknown_label"} <= of_rows
     reasons = of_rows | set(files.REASONS) | {"decoder_crashed", "decoder_timeout", "nothing_present"}
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
     keys = {field for field in catalogue.Listing.__dataclass_fields__ if f"`{field}`" not in page}

@@ -60,6 +60,8 @@ def test_each_library_has_its_one_place():
     assert importers("jax.experimental.multihost_utils") == {"distributed.py"}
     assert importers("orbax") == {"checkpoint.py"}
     assert importers("pebble") == {"data/pool.py"}
+    assert importers("lmdb") == {"data/files.py"}
+    assert importers("msgpack") == {"data/media_regions.py"}
     sellers_bytes = {"av", "soundfile"}
     assert set.union(*map(importers, sellers_bytes)) <= {
         "data/media_format.py", "data/media_video.py", "data/media_audio.py", "data/media.py", "data/toy_media.py",

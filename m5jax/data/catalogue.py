@@ -80,6 +80,7 @@ class Rejection:
       line: row number in the listing file, from 1; 0 if it is not the row that is at fault.
       modality: the modality that was lost; empty if the whole listing was.
       file: the media file at fault.
+      lost: whether something is lost by it; if not, this is a note, which no limit counts.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Rejection:
     line: int = 0
     modality: str = ""
     file: str = ""
+    lost: bool = True
 
 
 class RowError(ValueError):

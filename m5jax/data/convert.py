@@ -24,7 +24,7 @@ class Conversion:
 
     Attributes:
       record: None if nothing of the listing is present.
-      rejections: what was lost on the way: a media file, or the listing itself.
+      rejections: what was lost on the way: a media file, or the listing itself; and notes of what was only cut.
     """
 
     record: Record | None
@@ -43,7 +43,7 @@ def convert(
       broken: modalities whose file ends its decoder, and how it did; it is not touched again.
     """
     states, payloads, rejections = dict.fromkeys(modalities.NAMES, State.ABSENT), {}, []
-    for name in inputs.modalities:
+    for name in inputs.kept:
         if modalities.TABLE[name].kind == "tokens":
             states[name], kept = _text(listing) if name == "text" else _table(listing)
             payloads |= kept
@@ -54,7 +54,12 @@ def convert(
         failure: Failure | media.MediaError | None = broken.get(name)
         if failure is None:
             try:
-                payloads[name], states[name] = decode(name, refs[0], root, inputs), State.PRESENT
+                payloads[name], found = decode(name, refs[0], root, inputs)
+                states[name] = State.PRESENT
+                if name == "image" and found > len(payloads[name]):  # the start of a clip or sound is all that is meant
+                    detail = f"{found} rows; the first {len(payloads[name])} are kept"
+                    note = Rejection(listing.id, "too_many_rows", detail, modality=name, file=str(refs[0]), lost=False)
+                    rejections.append(note)
                 continue
             except media.MediaError as error:
                 failure = error
@@ -75,8 +80,8 @@ def convert(
     return Conversion(record, tuple(rejections))
 
 
-def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> Any:
-    """One media file as a record keeps it: our own JPEG, log-mel frames, or features.
+def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> tuple[Any, int]:
+    """One media file as a record keeps it, our own JPEG, log-mel frames, or features; and the rows of features it has.
 
     Raises:
       media.MediaError: with the reason it cannot be used.
@@ -87,18 +92,19 @@ def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> Any:
         raise media.MediaError("too_large", "takes more memory than a decoding process may use") from error
 
 
-def _payload(name: str, data: bytes, chosen: Any) -> Any:
-    """What a record keeps of a file's bytes; `chosen` are the settings of the modality."""
+def _payload(name: str, data: bytes, chosen: Any) -> tuple[Any, int]:
+    """What a record keeps of a file's bytes, and the rows of features in them; `chosen` are the modality's settings."""
     if chosen.source == "features":
-        return media.decode_features(data, chosen.feature_dim, chosen.feature_rows)
+        geometry = chosen.geometry if name == "image" else 0
+        return media.decode_features(data, chosen.feature_dim, chosen.feature_rows, geometry)
     if name == "image":
-        return media.encode_jpeg(media.decode_image(data, chosen.stored_size))
+        return media.encode_jpeg(media.decode_image(data, chosen.stored_size)), 0
     if name == "video":
         frames = media.decode_video(data, chosen.frames, chosen.size)
-        return media.encode_jpeg(frames.reshape(-1, chosen.size, 3))
+        return media.encode_jpeg(frames.reshape(-1, chosen.size, 3)), 0
     seconds = (chosen.window + (chosen.frames - 1) * chosen.hop) / chosen.sample_rate
     samples = media.decode_audio(data, chosen.sample_rate, seconds)
-    return audio.log_mel(samples, chosen.sample_rate, chosen.window, chosen.hop, chosen.mels)
+    return audio.log_mel(samples, chosen.sample_rate, chosen.window, chosen.hop, chosen.mels), 0
 
 
 def _text(listing: Listing) -> tuple[State, dict[str, Any]]:
@@ -136,7 +142,7 @@ class Task:
     @property
     def media(self) -> list[str]:
         """The media that this listing names and this run decodes."""
-        rows = (modalities.TABLE[name] for name in self.inputs.modalities)
+        rows = (modalities.TABLE[name] for name in self.inputs.kept)
         return [row.name for row in rows if row.kind == "grid" and getattr(self.listing, row.field)]
 
 

@@ -1,4 +1,4 @@
-"""Reads the bytes of one media file: a plain file, or a member of an uncompressed tar shard.
+"""Reads the bytes of one media file: a plain file, or a part of one: of a tar shard, of lines of text, of an LMDB.
 
 Paths come from catalogues, which anyone may have written: nothing outside the catalogue's folder is opened, and
 nothing but regular files. A shard is read through an index of its headers; it is never extracted.
@@ -7,8 +7,11 @@ nothing but regular files. A shard is read through an index of its headers; it i
 import functools
 import hashlib
 import io
+import itertools
 import os
 import pathlib
+import re
+from typing import Any
 
 from m5jax.data.catalogue import MediaRef
 
@@ -31,6 +34,7 @@ REASONS = {
     "no_audio": "no sound in it",
     "non_finite": "NaN, infinity, or beyond the range of float16",
     "wrong_shape": "features with another number of axes or columns than the run asks for",
+    "invalid_box": "a region that is no rectangle inside its picture",
     "decoder_missing": "an optional library is not installed",
 }
 """Why a media file cannot be used: everything a `MediaError` of this package may give as its reason."""
@@ -38,6 +42,9 @@ REASONS = {
 TAR_BLOCK = 512
 MAX_TAR_NAME = 1 << 16
 MAX_TAR_SIZE = 1 << 62
+
+_SPAN = re.compile(r"(\d{1,18}):(\d{1,18})", re.ASCII)
+_databases: dict[pathlib.Path, tuple[tuple[int, int], Any]] = {}  # open in this process
 
 
 class MediaError(Exception):
@@ -61,24 +68,18 @@ def read(root: pathlib.Path, ref: MediaRef, max_bytes: int) -> bytes:
 
     Args:
       root: the catalogue's folder.
-      ref: the file, relative to `root`; with a member, the tar shard that holds it.
+      ref: the file, relative to `root`; with a member, what holds it: a tar shard, lines of text (`.tsv`; the member
+        is "offset:length" in bytes) or an LMDB of a single file (`.lmdb`; the member is its key).
       max_bytes: refuse larger files before reading them.
 
     Raises:
       MediaError: it is not there, not allowed, empty, too large, or not what the catalogue promised.
     """
-    path = _inside(root, ref.path)
+    path = inside(root, ref.path)
     try:
-        with path.open("rb") as file:
-            offset, size = _find_member(file, ref) if ref.member else (0, os.fstat(file.fileno()).st_size)
-            if size > max_bytes:
-                raise MediaError("too_large", f"{ref} has {size} bytes; the limit is {max_bytes}")
-            file.seek(offset)
-            data = file.read(size)
+        data = (_value if ref.member and ref.path.endswith(".lmdb") else _part)(path, ref, max_bytes)
     except OSError as error:
         raise MediaError("unreadable", f"{ref}: {error.strerror}") from error
-    if len(data) < size:
-        raise MediaError("truncated", f"{ref} ends after {len(data)} of {size} bytes")
     if not data:
         raise MediaError("empty", f"{ref} has no bytes")
     if ref.sha256 and (found := hashlib.sha256(data).hexdigest()) != ref.sha256:
@@ -86,8 +87,12 @@ def read(root: pathlib.Path, ref: MediaRef, max_bytes: int) -> bytes:
     return data
 
 
-def _inside(root: pathlib.Path, name: str) -> pathlib.Path:
-    """The regular file `name` under `root`, free of links."""
+def inside(root: pathlib.Path, name: str) -> pathlib.Path:
+    """The regular file `name` under `root`, free of links.
+
+    Raises:
+      MediaError: it is not there, not allowed, or not a regular file.
+    """
     relative, shown = pathlib.PurePosixPath(name), repr(name[:256])
     if relative.is_absolute() or ".." in relative.parts:
         raise MediaError("outside_root", f"{shown} must be relative to the catalogue's folder, without '..'")
@@ -104,8 +109,90 @@ def _inside(root: pathlib.Path, name: str) -> pathlib.Path:
     return path
 
 
+def open_database(path: pathlib.Path) -> Any:
+    """An LMDB of a single file, read-only. It stays open: the whole of it is mapped into the process's memory.
+
+    To be called before that memory is limited, because the mapping counts and may be a terabyte.
+
+    Raises:
+      MediaError: decoder_missing, undecodable, or truncated.
+    """
+    try:
+        import lmdb
+    except ImportError as error:
+        detail = "lmdb reads this file and is not installed: pip install 'm5jax[m5product]'"
+        raise MediaError("decoder_missing", detail) from error
+    path, status = path.resolve(), path.stat()
+    stamp = (status.st_size, status.st_mtime_ns)
+    if path in _databases and _databases[path][0] != stamp:
+        _databases.pop(path)[1].close()
+    if path not in _databases:
+        try:
+            database = lmdb.open(str(path), map_size=status.st_size, subdir=False, readonly=True, lock=False)
+        except lmdb.Error as error:
+            raise MediaError("undecodable", f"{path.name} cannot be opened: {error}") from error
+        needed = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+        if needed > status.st_size:  # to touch a page that is not there would end the process
+            database.close()
+            raise MediaError("truncated", f"{path.name} has {status.st_size} bytes of at least {needed}")
+        _databases[path] = (stamp, database)
+    return _databases[path][1]
+
+
+def database_keys(path: pathlib.Path, after: str, count: int) -> list[str]:
+    """The keys of an LMDB behind a given one, in order, at most so many.
+
+    Raises:
+      MediaError: as `open_database`.
+    """
+    database = open_database(path)
+    import lmdb
+
+    try:
+        with database.begin() as transaction, transaction.cursor() as cursor:
+            there = cursor.set_range(after.encode() + b"\0") if after else cursor.first()  # the least key behind it
+            keys = itertools.islice(cursor.iternext(keys=True, values=False), count if there else 0)
+            return [key.decode() for key in keys]
+    except (lmdb.Error, UnicodeError) as error:
+        raise MediaError("undecodable", f"{path.name}: {error}") from error
+
+
+def _value(path: pathlib.Path, ref: MediaRef, max_bytes: int) -> bytes:
+    """The value of a key of an LMDB."""
+    database = open_database(path)
+    import lmdb
+
+    try:
+        with database.begin(buffers=True) as transaction:
+            value = transaction.get(ref.member.encode())
+            if value is None:
+                raise MediaError("missing_file", f"{ref.path} has no key {ref.member[:256]!r}")
+            if len(value) > max_bytes:
+                raise MediaError("too_large", f"{ref} has {len(value)} bytes; the limit is {max_bytes}")
+            return bytes(value)
+    except lmdb.Error as error:
+        raise MediaError("undecodable", f"{ref}: {error}") from error
+
+
+def _part(path: pathlib.Path, ref: MediaRef, max_bytes: int) -> bytes:
+    """A file, or the bytes between two places of it."""
+    with path.open("rb") as file:
+        offset, size = _find_member(file, ref) if ref.member else (0, os.fstat(file.fileno()).st_size)
+        if size > max_bytes:
+            raise MediaError("too_large", f"{ref} has {size} bytes; the limit is {max_bytes}")
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) < size:
+        raise MediaError("truncated", f"{ref} ends after {len(data)} of {size} bytes")
+    return data
+
+
 def _find_member(shard: io.BufferedReader, ref: MediaRef) -> tuple[int, int]:
-    """Offset and size, in bytes, of a shard's member."""
+    """Offset and size, in bytes, of what a reference names in a file."""
+    if ref.path.endswith(".tsv"):
+        if not (span := _SPAN.fullmatch(ref.member)):
+            raise MediaError("missing_file", f"{ref.path} has no part {ref.member[:256]!r}; offset:length is needed")
+        return int(span[1]), int(span[2])
     status = os.fstat(shard.fileno())
     members, damage = _index(shard.name, status.st_size, status.st_mtime_ns)
     try:

@@ -16,10 +16,12 @@ import sys
 
 import numpy as np
 
+from m5jax.data import files
 from m5jax.data.files import REASONS, MediaError
 from m5jax.data.media_audio import decode_audio
 from m5jax.data.media_format import boundary
 from m5jax.data.media_image import decode_image, decode_jpeg, encode_jpeg
+from m5jax.data.media_regions import checked_boxes, decode_regions
 from m5jax.data.media_video import decode_video
 
 __all__ = [
@@ -35,35 +37,42 @@ __all__ = [
 ]
 
 
-def decode_features(data: bytes, dim: int, rows: int) -> np.ndarray:
-    """Vectors that were extracted beforehand.
+def decode_features(data: bytes, dim: int, rows: int, geometry: int = 0) -> tuple[np.ndarray, int]:
+    """Vectors that were extracted beforehand, and how many there were.
 
     The header is compared with the bytes there before anything is allocated. Objects, that is pickles, are refused.
 
     Args:
-      data: a `.npy` file (numpy.lib.format, version 1 or 2): float16, float32 or float64, [n, dim] or [dim].
-      dim: columns.
+      data: a `.npy` file (numpy.lib.format, version 1 or 2): float16, float32 or float64, [n, dim] or [dim]; where
+        boxes are asked for also an entry of regions (`media_regions.py`).
+      dim: numbers in a vector.
       rows: take at most so many, from the start.
+      geometry: columns behind the vector: 5 for boxes, x1, y1, x2, y2 and area as shares of the picture, or 0.
 
     Returns:
-      float16 [n, dim], with 1 <= n <= rows.
+      float16 [n, dim + geometry], with 1 <= n <= rows; and the rows there were.
 
     Raises:
-      MediaError: empty, format_not_allowed, wrong_shape, truncated, undecodable or non_finite.
+      MediaError: empty, format_not_allowed, wrong_shape, truncated, undecodable, non_finite or invalid_box.
     """
-    with boundary():
-        array = _npy_array(data)
+    columns = dim + geometry
+    with boundary(), np.errstate(over="ignore"):
+        is_entry = geometry and not data.startswith(np.lib.format.MAGIC_PREFIX)
+        array = decode_regions(data) if is_entry else _npy_array(data)
         if array.ndim == 1:
             array = array[None]
-        if array.ndim != 2 or array.shape[1] != dim:
-            raise MediaError("wrong_shape", f"the array is {list(array.shape)}; [n, {dim}] or [{dim}] is needed")
+        if array.ndim != 2 or array.shape[1] != columns:
+            needed = f"[n, {columns}] or [{columns}] is needed" + (", the last five a box" if geometry else "")
+            raise MediaError("wrong_shape", f"the array is {list(array.shape)}; {needed}")
         if not len(array):
             raise MediaError("empty", "an array without rows")
-        with np.errstate(over="ignore"):
-            features = array[:rows].astype(np.float16)
+        kept = array[:rows]
+        if geometry:
+            kept = np.concatenate([kept[:, :dim], checked_boxes(kept[:, dim:])], 1)
+        features = kept.astype(np.float16)
         if not np.isfinite(features).all():
             raise MediaError("non_finite", "some values are NaN, infinite, or beyond 65504 (float16)")
-        return features
+        return features, len(array)
 
 
 def _npy_array(data: bytes) -> np.ndarray:
@@ -86,7 +95,7 @@ def _npy_array(data: bytes) -> np.ndarray:
     return np.ndarray(shape, dtype, data, file.tell(), order="F" if fortran else "C")
 
 
-def limit_process(memory_bytes: int) -> None:
+def limit_process(memory_bytes: int, databases: tuple[pathlib.Path, ...] = ()) -> None:
     """Prepares a process for bytes of unknown origin; to be called once, at its start.
 
     Whatever exceeds the memory fails inside the process, crashes leave no core file, and what the decoders'
@@ -94,10 +103,14 @@ def limit_process(memory_bytes: int) -> None:
 
     Args:
       memory_bytes: address space for decoding, on top of what interpreter and libraries take (Linux only).
+      databases: LMDB files to open before, because they are mapped into the address space.
     """
-    for library in ("av", "soundfile", "scipy.signal"):  # now, so that they do not count as decoding
+    for library in ("av", "soundfile", "scipy.signal", "msgpack"):  # now, so that they do not count as decoding
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
+    for database in databases:
+        with contextlib.suppress(MediaError, OSError):  # whoever reads from it is told
+            files.open_database(database)
     sys.stderr = open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 (kept)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -17,7 +17,7 @@ import filelock
 
 from m5jax import inputs, modalities, settings
 from m5jax.config import Config
-from m5jax.data import catalogue, convert, media, pool, prepared, records, tokenizer, toy
+from m5jax.data import catalogue, convert, layouts, media, pool, prepared, records, tokenizer, toy
 from m5jax.data.catalogue import Listing, Rejection
 from m5jax.errors import DataError
 from m5jax.progress import progress
@@ -35,7 +35,7 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
     """
     listing_file = find_catalogue(config, quiet)
     facts = {
-        "catalogue": catalogue.digest(listing_file),
+        "catalogue": layouts.digest(listing_file),
         "inputs": inputs.recorded(config.inputs),
         "vocabulary": config.data.vocabulary,
         "shard_listings": config.data.shard_listings,
@@ -54,7 +54,7 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
 def find_catalogue(config: Config, quiet: bool = False) -> pathlib.Path:
     """The listing file of the configured catalogue; the embedded one is made first if need be."""
     if config.data.catalogue != "toy":
-        return catalogue.find(config.data.catalogue)
+        return layouts.find(config.data.catalogue)
     dials = config.data.toy
     folder = pathlib.Path(config.data.root) / f"toy-{settings.digest(dials)[:12]}"
     if not folder.exists():
@@ -89,12 +89,21 @@ class _Preparation:
         Raises:
           DataError: as `prepare`.
         """
-        shards = self._shards()
+        with self._processes() as processes:
+            parts = self._records(processes)
+        self._check_rejected(self.rows)
+        self._finish(parts, facts)
+        if not self.quiet:
+            self._say(parts)
+
+    def _records(self, processes: pool.KillablePool) -> dict[str, list[dict[str, Any]]]:
+        """Writes the shards of all splits, and gives what was noted of each."""
+        shards = self._shards(processes)
         self._check_rejected(self.rows)
         lengths = collections.Counter(shard.split for shard in shards)
         parts: dict[str, list[dict[str, Any]]] = {split: [] for split in catalogue.SPLITS if lengths[split]}
         total = sum(len(shard.listings) for shard in shards)
-        with progress("preparing", total, quiet=self.quiet) as advance, self._processes() as processes:
+        with progress("preparing", total, quiet=self.quiet) as advance:
             done = 0
             for shard in shards:
                 path = self.folder / records.shard_name(shard.split, shard.number, lengths[shard.split])
@@ -103,27 +112,26 @@ class _Preparation:
                     part = self._make(shard, path, processes, advance)
                 else:
                     advance(len(shard.listings))
-                self.rejections += [Rejection(**row) for row in part["rejections"]]
-                self.damaged |= {row["id"] for row in part["rejections"]}
+                rejections = [Rejection(**row) for row in part["rejections"]]
+                self.rejections += rejections
+                self.damaged |= {rejection.id for rejection in rejections if rejection.lost}
                 parts[shard.split].append(part)
                 done += len(shard.listings)
                 if done >= EARLY_STOP_LISTINGS:
                     self._check_rejected(done, of_rows=False)
-        self._check_rejected(self.rows)
-        self._finish(parts, facts)
-        if not self.quiet:
-            self._say(parts)
+        return parts
 
-    def _shards(self) -> list[_Shard]:
+    def _shards(self, processes: pool.KillablePool) -> list[_Shard]:
         """Reads the listing file: accepted rows go to shards in file order, the others to the rejections."""
         filling: dict[str, _Shard] = {}
         shards: list[_Shard] = []
-        for row in catalogue.read(self.listing_file):
-            self.rows += 1
+        for row in layouts.read(self.listing_file, self.config.inputs, processes, self.quiet):
             if isinstance(row, Rejection):
                 self.rejections.append(row)
-                self.bad_rows += 1
+                self.bad_rows += row.lost
+                self.rows += row.lost
                 continue
+            self.rows += 1
             shard = filling.get(row.split)
             if shard is None or len(shard.listings) == self.config.data.shard_listings:
                 shard = filling[row.split] = _Shard(row.split, shard.number + 1 if shard else 0)
@@ -176,8 +184,8 @@ class _Preparation:
 
     def _processes(self) -> pool.KillablePool:
         data = self.config.data
-        memory = int(data.decode_memory_gb * 1e9)
-        return pool.KillablePool(data.prepare_workers, data.decode_seconds, media.limit_process, (memory,))
+        limits = (int(data.decode_memory_gb * 1e9), tuple(self.root.glob("*.lmdb")))
+        return pool.KillablePool(data.prepare_workers, data.decode_seconds, media.limit_process, limits)
 
     def _check_rejected(self, rows: int, of_rows: bool = True) -> None:
         """Stops above the allowed share of `rows`; without `of_rows` they are converted listings, none a bad row."""
@@ -203,19 +211,21 @@ class _Preparation:
         states = _count_states([row for of_split in parts.values() for part in of_split for row in part["index"]])
         kept = sum(len(part["index"]) for of_split in parts.values() for part in of_split)
         print(f"prepared {kept:,} listings from {self.rows:,} rows")
-        for name in self.config.inputs.modalities:
+        for name in self.config.inputs.kept:
             counts = ", ".join(
                 f"{count:,} {state}" for state, count in sorted(states[name].items(), key=lambda c: -c[1])
             )
             print(f"  {name:<6} {counts}")
-        for reason, count in self._counts().most_common():
-            print(f"  rejected {count:,} {reason}")
+        for word, lost in (("rejected", True), ("noted", False)):
+            for reason, count in self._counts(lost).most_common():
+                print(f"  {word} {count:,} {reason}")
         if self.rejections:
             print(f"  one by one in {self.folder / prepared.REJECTIONS}", flush=True)
 
-    def _counts(self) -> collections.Counter[str]:
-        """Rejections by what was lost and why."""
-        return collections.Counter(f"{row.modality or 'listing'}/{row.reason}" for row in self.rejections)
+    def _counts(self, lost: bool = True) -> collections.Counter[str]:
+        """Rejections by what was lost and why; or notes, by which nothing was."""
+        rows = (row for row in self.rejections if row.lost == lost)
+        return collections.Counter(f"{row.modality or 'listing'}/{row.reason}" for row in rows)
 
     def _finish(self, parts: dict[str, list[dict[str, Any]]], facts: dict[str, Any]) -> None:
         index = {split: [row for part in of_split for row in part["index"]] for split, of_split in parts.items()}
@@ -238,6 +248,7 @@ class _Preparation:
             "shard_lengths": shard_lengths,
             "states": {split: _count_states(rows) for split, rows in index.items()},
             "rejected": dict(self._counts()),
+            "noted": dict(self._counts(lost=False)),
             "tokenizer": self._train_tokenizer(shard_lengths),
             "digest": settings.digest({"facts": facts, "shards": {s: [p["sha256"] for p in parts[s]] for s in index}}),
         }

@@ -43,7 +43,7 @@ class Record:
       states: State of each modality of `modalities.NAMES`.
       title, description: text; empty where there is none.
       fields: (name, value) pairs of the table.
-      image: a JPEG of the picture, or float16 [n, dim] features.
+      image: a JPEG of the picture, or float16 [n, dim] features, [n, dim + 5] with boxes.
       video: a JPEG film strip, the frames below one another, or float16 [n, dim] features.
       audio: float16 [n, mels] log-mel frames, or float16 [n, dim] features.
     """
@@ -90,6 +90,8 @@ class RecordCodec:
         self._widths |= {
             name: getattr(inputs, name).feature_dim for name in MEDIA if getattr(inputs, name).source == "features"
         }
+        if "image" in self._widths:
+            self._widths["image"] += inputs.image.geometry
 
     @property
     def features(self) -> tfds.features.FeaturesDict:

@@ -3,7 +3,8 @@
 A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`):
 
 * kind tokens: ``{"ids": int32 [L], "mask": bool [L]}``;
-* kind grid: ``{"values": uint8 or float16 [*grid], "mask": bool [L]}``;
+* kind grid: ``{"values": uint8 or float16 [*grid], "mask": bool [L]}``, and for regions with boxes ``"boxes": float16
+  [L, 5]``: x1, y1, x2, y2 and area as shares of the picture, zeros where there is no region;
 
 and in training ``"masked": {"positions": int32 [K], "valid": bool [K]}``, with ``"targets": int32 [K]`` for kind
 tokens, whose ids are already corrupted. Besides, ``"valid": bool`` is false for a record that could not be read.
@@ -111,20 +112,26 @@ class Transform:
         rows = self._rows(spec, record, rng)
         values = np.zeros(spec.grid, spec.dtype)
         count = min(len(rows), spec.grid[0])
-        values[:count] = rows[:count]
+        values[:count] = rows[:count, ..., : spec.grid[-1]]
         present = spec.present_tokens(count)
         arrays = {"values": values, "mask": np.arange(spec.length) < present}
+        if spec.geometry:
+            arrays["boxes"] = np.zeros((spec.length, spec.geometry), spec.dtype)
+            arrays["boxes"][:count] = rows[:count, spec.grid[-1] :]
         if rng is not None:
             arrays["masked"] = masking.select(rng, np.arange(present), self.inputs.mask_rate, spec.masked)
         return arrays
 
     def _rows(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> np.ndarray:
-        """As many rows of the grid as the record has: [n, *grid[1:]], n = 0 where there is nothing."""
-        payload = getattr(record, spec.name)
+        """As many rows of the grid as the record has: [n, *grid[1:]], n = 0 where there is nothing.
+
+        Regions with boxes have them in columns of their own behind the vector: [n, dim + 5].
+        """
+        payload, row = getattr(record, spec.name), (*spec.grid[1:-1], spec.grid[-1] + spec.geometry)
         if not len(payload):
-            return np.zeros((0, *spec.grid[1:]), spec.dtype)
+            return np.zeros((0, *row), spec.dtype)
         if isinstance(payload, np.ndarray):
-            return payload.reshape(-1, *spec.grid[1:])
+            return payload.reshape(-1, *row)
         pixels = media.decode_jpeg(payload)
         if spec.name == "video":
             return pixels.reshape(-1, *spec.grid[1:])

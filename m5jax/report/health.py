@@ -161,6 +161,8 @@ def rejections(prepared: Prepared) -> list[Rejected]:
         with (prepared.folder / REJECTIONS).open(encoding="utf-8", newline="\n") as file:
             for line in file:
                 row = json.loads(line)
+                if not row.get("lost", True):  # a note
+                    continue
                 kept = examples[f"{row['modality'] or 'listing'}/{row['reason']}"]
                 if len(kept) < EXAMPLES:
                     kept.append(row)
