@@ -14,7 +14,7 @@ from m5jax.config import Config
 from m5jax.data import tokenizer
 from m5jax.data.prepare import prepare
 from m5jax.data.prepared import Prepared
-from m5jax.errors import ConfigError, RunFolderError
+from m5jax.errors import ConfigError, DataError, RunFolderError
 from m5jax.models import families
 from m5jax.models.interface import Model, Params
 from m5jax.run_folder import RunFolder
@@ -55,12 +55,12 @@ class Run:
 
         Raises:
           CheckpointError: there is none, or it does not fit the configuration.
-          ConfigError: it was trained with another tokenizer or preprocessing.
+          ConfigError: it was trained with another tokenizer, preprocessing or list of classes.
         """
         abstract = jax.eval_shape(lambda: self.model.init(jax.random.key(0)))
         places = sharding.shardings({"params": abstract}, self.mesh)["params"]
         placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
-        restored = self.checkpoints.restore_params(placed, self.check("tokenizer", "preprocessing"))
+        restored = self.checkpoints.restore_params(placed, self.check("tokenizer", "preprocessing", "classes"))
         return restored.step, restored.state
 
     def check(self, *names: str) -> Check:
@@ -79,16 +79,17 @@ def open_run(config: Config) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         if distributed.is_lead():
             print(distributed.device_table(), flush=True)
-        distributed.require_agreement({"configuration": _shared_digest(config), "code": _code_digest()})
+        distributed.require_agreement({"configuration": _shared_digest(config), "code": code_digest()})
         folder = _hold(config, stack)
         mesh = sharding.make_mesh(config.mesh)
         _check_batches(config, mesh)
         prepared = prepare(config, quiet=not distributed.is_lead())
         facts = facts_of(config, prepared)
         distributed.require_agreement({"records": facts["data"]["digest"], "tokenizer": facts["tokenizer"]})
-        vocabulary = tokenizer.Tokenizer(prepared.tokenizer_path).size
+        vocabulary = tokenizer.load(prepared.tokenizer_path).size
         stack.enter_context(jax.set_mesh(mesh))
-        yield Run(config, folder, prepared, mesh, families.build(config, vocabulary), facts)
+        model = families.build(config, vocabulary, len(classes_of(config, prepared)))
+        yield Run(config, folder, prepared, mesh, model, facts)
 
 
 def _hold(config: Config, stack: contextlib.ExitStack) -> RunFolder:
@@ -105,13 +106,31 @@ def _hold(config: Config, stack: contextlib.ExitStack) -> RunFolder:
 
 
 def facts_of(config: Config, prepared: Prepared) -> dict[str, Any]:
-    """Digests of the data stream, the tokenizer and the preprocessing, as checkpoints and exports carry them."""
+    """Digests of the data stream, the tokenizer, the preprocessing and the classes, as checkpoints carry them."""
+    classes = classes_of(config, prepared)
     return {
         "data": _data_facts(config, prepared) | {"seed": config.seed, "batch_size": config.batch_size},
         "tokenizer": prepared.manifest["tokenizer"],
         "preprocessing": settings.digest(inputs.preprocessing(config.inputs)),
+        "classes": settings.digest(classes) if classes else "",
         "config": settings.to_dict(config),
     }
+
+
+def classes_of(config: Config, prepared: Prepared) -> tuple[str, ...]:
+    """What the classifier tells apart; nothing without a classifier.
+
+    Raises:
+      DataError: there is to be one, and no training listing has a category.
+    """
+    if not config.objective.classification:
+        return ()
+    if not prepared.classes:
+        raise DataError(
+            f"config.objective.classification = {config.objective.classification:g}, but no training listing of"
+            f" {prepared.manifest['catalogue']} has a category"
+        )
+    return prepared.classes
 
 
 def _data_facts(config: Config, prepared: Prepared) -> dict[str, Any]:
@@ -122,21 +141,27 @@ def _data_facts(config: Config, prepared: Prepared) -> dict[str, Any]:
     return {"digest": settings.digest({"records": digest} | done)} | done if done else {"digest": digest}
 
 
-def require_same(saved: dict[str, Any], now: dict[str, Any], names: tuple[str, ...], where: Any) -> None:
-    """Refuses to go on from a checkpoint under other facts.
+def require_same(
+    saved: dict[str, Any],
+    now: dict[str, Any],
+    names: tuple[str, ...],
+    where: Any,
+    fix: str = "go back to the old setting, or use another config.workdir",
+) -> None:
+    """Refuses to go on from a checkpoint under other facts, and says how that is mended.
 
     Raises:
       ConfigError: naming what differs.
     """
     for name in names:
-        if saved[name] == now[name]:
+        pair = saved.get(name, ""), now[name]  # what an older version did not know of was not there
+        if pair[0] == pair[1]:
             continue
-        before, after = ({"": facts[name]} if isinstance(facts[name], str) else facts[name] for facts in (saved, now))
+        before, after = ({"": fact or "none"} if isinstance(fact, str) else fact for fact in pair)
         pairs = {key: (before.get(key, "none"), after.get(key, "none")) for key in before | after}
         changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in pairs.items() if old != new)
         raise ConfigError(
-            f"the {name} changed since the checkpoints in {where} were written ({changes.strip()});"
-            " go back to the old setting, or use another config.workdir"
+            f"the {name} changed since the checkpoints in {where} were written ({changes.strip()}); {fix}"
         )
 
 
@@ -145,7 +170,7 @@ def _shared_digest(config: Config) -> str:
     return settings.digest(dataclasses.replace(config, distributed=type(config.distributed)()))
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
     """Of the source files that run."""
     package = pathlib.Path(__file__).parent
     files = sorted(package.rglob("*.py"))

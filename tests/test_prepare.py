@@ -14,9 +14,9 @@ from media_files import SAMPLES, film, needs_samples, picture, scene, sound
 from small import small_config
 from test_media import SPECIAL
 
-from m5jax.data import convert, prepare
+from m5jax.data import convert, prepare, tokenizer
 from m5jax.data.media import decode_jpeg
-from m5jax.data.prepared import REJECTIONS, TOKENIZER, index_row
+from m5jax.data.prepared import REJECTIONS, index_row
 from m5jax.modalities import NAMES, State
 
 
@@ -137,7 +137,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(hostile, hostile_
     alone = prepare.prepare(config_for(hostile_folder, tmp_path, **dials), quiet=True)
     assert alone.manifest == hostile.manifest
     assert shard_bytes(alone.folder) == shard_bytes(hostile.folder)
-    for name in (TOKENIZER, REJECTIONS):
+    for name in (tokenizer.TRAINED, REJECTIONS):
         assert (alone.folder / name).read_bytes() == (hostile.folder / name).read_bytes()
 
 

@@ -10,9 +10,8 @@ from media_files import film, picture
 from small import small_config
 from test_prepare import config_for, read_rejections, shard_bytes, write_rows
 
-from m5jax.data import pool, prepare, toy
+from m5jax.data import pool, prepare, tokenizer, toy
 from m5jax.data.prepared import MANIFEST, REJECTIONS
-from m5jax.data.tokenizer import Tokenizer
 from m5jax.errors import DataError
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -193,15 +192,15 @@ def test_a_split_whose_listings_were_all_lost_is_no_split(tmp_path, in_process):
     write_rows(tmp_path, [{"id": "a", "split": "val", "title": "x"}, {"id": "b", "split": "train", "title": ""}])
     made = prepare.prepare(config_for(tmp_path, tmp_path / "root", data__max_rejected=1.0), quiet=True)
     assert made.splits == {"val": 1}
-    assert Tokenizer(made.tokenizer_path).encode("x")  # trained on what there is
+    assert tokenizer.load(made.tokenizer_path).encode("x")  # trained on what there is
 
 
 def test_a_catalogue_of_pictures_still_gets_a_tokenizer(tmp_path, in_process):
     (tmp_path / "a.png").write_bytes(picture("PNG"))
     write_rows(tmp_path, [{"id": "a", "split": "train", "images": "a.png"}])
     made = prepare.prepare(config_for(tmp_path, tmp_path / "root"), quiet=True)
-    tokenizer = Tokenizer(made.tokenizer_path)
-    assert tokenizer.decode(tokenizer.encode("鞋 shoe")) == "鞋 shoe"
+    words = tokenizer.load(made.tokenizer_path)
+    assert words.decode(words.encode("鞋 shoe")) == "鞋 shoe"
 
 
 def test_what_decides_the_records_decides_the_folder(tmp_path, monkeypatch):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from conftest import jpeg
 from small import small_config
-from test_tokenizer import trained
+from test_tokenizer import trained, wordpiece
 
-from m5jax.data import tokenizer
 from m5jax.data.records import DAMAGED, Record
 from m5jax.data.transforms import Transform
 from m5jax.modalities import State
@@ -25,9 +24,10 @@ WHOLE = Record(
 NAMES = ("image", "text", "table", "video", "audio")
 
 
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("words"))
+@pytest.fixture(scope="module", params=[trained, wordpiece], ids=lambda make: make.__name__)
+def words(request, tmp_path_factory):
+    """A tokenizer of either kind."""
+    return request.param(tmp_path_factory.mktemp("words"))
 
 
 def transform(words, **changes):
@@ -66,24 +66,25 @@ def test_of_a_damaged_record_and_of_what_is_not_present_nothing_is_shown(words):
         for name in NAMES:
             assert not arrays[name]["mask"].any()
             assert not np.any(arrays[name].get("values", 0))
-            assert not np.any(arrays[name].get("ids", tokenizer.PAD))
+            assert np.all(arrays[name].get("ids", words.special.pad) == words.special.pad)
 
 
 def test_text_is_cls_title_sep_description_sep(words):
     arrays = transform(words, inputs__text__length=40).evaluation(WHOLE)["text"]
-    expected = [tokenizer.CLS, *words.encode(WHOLE.title), tokenizer.SEP]
-    expected += [*words.encode(WHOLE.description), tokenizer.SEP]
+    expected = [words.special.cls, *words.encode(WHOLE.title), words.special.sep]
+    expected += [*words.encode(WHOLE.description), words.special.sep]
     assert arrays["ids"][arrays["mask"]].tolist() == expected
     cut = transform(words, inputs__text__length=6).evaluation(WHOLE)["text"]
-    assert cut["ids"].tolist() == [*expected[:5], tokenizer.SEP]
+    assert cut["ids"].tolist() == [*expected[:5], words.special.sep]
 
 
 def test_a_table_is_names_and_values_in_its_own_order_and_shuffled_only_in_training(words):
     chosen = transform(words, inputs__table__length=60, inputs__mask_rate=0.0)
-    expected = [tokenizer.CLS]
+    special = words.special
+    expected = [special.cls]
     for name, value in WHOLE.fields:
-        expected += [tokenizer.NAME, *words.encode(name), tokenizer.VALUE, *words.encode(value)]
-    expected.append(tokenizer.SEP)
+        expected += [special.name, *words.encode(name), special.value, *words.encode(value)]
+    expected.append(special.sep)
     arrays = chosen.evaluation(WHOLE)["table"]
     assert arrays["ids"][arrays["mask"]].tolist() == expected
     orders = {tuple(chosen.training(WHOLE, rng(seed))["table"]["ids"]) for seed in range(40)}
@@ -97,12 +98,95 @@ def test_entities_are_whole_names_and_values_that_were_not_cut(words):
         for seed in range(20):
             table = chosen.training(WHOLE, rng(seed))["table"]
             positions = table["masked"]["positions"][table["masked"]["valid"]]
-            assert (table["ids"][positions] == tokenizer.MASK).all()
-            assert (table["masked"]["targets"][table["masked"]["valid"]] > tokenizer.VALUE).all()
-            markers = {tokenizer.NAME, tokenizer.VALUE, tokenizer.SEP, tokenizer.PAD}
+            special = words.special
+            assert (table["ids"][positions] == special.mask).all()
+            assert not words.is_special[table["masked"]["targets"][table["masked"]["valid"]]].any()
+            markers = {special.name, special.value, special.sep, special.pad}
             for position in positions:  # what lies beside a masked piece is masked too, or ends the entity
                 left, right = table["ids"][position - 1], table["ids"][position + 1]
-                assert {left, right} <= markers | {tokenizer.MASK}
+                assert {left, right} <= markers | {special.mask}
+
+
+@pytest.mark.parametrize("markers", [True, False])
+@pytest.mark.parametrize("name", ["text", "table"])
+def test_a_sequence_of_any_length_is_the_beginning_of_the_whole_and_ends_in_one_sep(words, name, markers):
+    special, dials = words.special, {"inputs__table__markers": markers, "inputs__mask_rate": 0.0}
+    whole = transform(words, **{f"inputs__{name}__length": 99}, **dials).evaluation(WHOLE)[name]
+    whole = whole["ids"][whole["mask"]].tolist()
+    closing = {special.sep, special.name, special.value}
+    for length in range(4, len(whole) + 3):
+        chosen = transform(words, **{f"inputs__{name}__length": length}, **dials)
+        arrays = chosen.evaluation(WHOLE)[name]
+        *cut, last = arrays["ids"][arrays["mask"]].tolist()
+        assert last == special.sep
+        assert cut[-1] not in closing
+        assert cut == whole[: len(cut)]
+        assert len(cut) + 1 == len(whole) if length >= len(whole) else length - 2 <= len(cut) + 1 <= length
+        assert (arrays["ids"][~arrays["mask"]] == special.pad).all()
+        orders = [chosen.training(WHOLE, rng(seed))[name] for seed in range(3)]
+        assert all(order["ids"][order["mask"]][-1] == special.sep for order in orders)
+
+
+def slow_entities(words, fields, length, markers):
+    """Positions of names and values of the fields that fit, counted one piece after the other."""
+    position, found = 1, []
+    for field in fields:
+        spans = []
+        for part in field:
+            position += markers
+            spans.append(tuple(range(position, position + len(words.encode(part)))))
+            position += len(spans[-1])
+        if position <= length - 1:
+            found += spans
+    return found
+
+
+@pytest.mark.parametrize("markers", [True, False])
+def test_an_entity_is_the_pieces_of_one_name_or_value_with_markers_and_without(words, markers):
+    for length in range(4, 40):
+        dials = {"inputs__table__length": length, "inputs__table__shuffle": False, "inputs__table__markers": markers}
+        chosen, seen = transform(words, inputs__mask_rate=0.2, **dials), set()
+        clear = chosen.evaluation(WHOLE)["table"]["ids"]
+        allowed = slow_entities(words, WHOLE.fields, length, markers)
+        for seed in range(30):
+            table = chosen.training(WHOLE, rng(seed))["table"]
+            positions = table["masked"]["positions"][table["masked"]["valid"]]
+            seen.add(tuple(positions))
+            np.testing.assert_array_equal(np.flatnonzero(table["ids"] != clear), positions)
+            np.testing.assert_array_equal(table["masked"]["targets"][table["masked"]["valid"]], clear[positions])
+        assert seen - {()} <= set(allowed)
+        assert seen != {()} or not any(len(part) <= chosen.specs["table"].masked for part in allowed)
+
+
+def test_without_markers_a_table_is_serialised_as_released(words):
+    arrays = transform(words, inputs__table__length=60, inputs__table__markers=False).evaluation(WHOLE)["table"]
+    expected = [words.special.cls, *(i for field in WHOLE.fields for part in field for i in words.encode(part))]
+    assert arrays["ids"][arrays["mask"]].tolist() == [*expected, words.special.sep]
+
+
+def test_training_and_evaluation_serialise_alike(words):
+    chosen = transform(words, inputs__mask_rate=0.0, inputs__table__shuffle=False)
+    shown, trained_on = chosen.evaluation(WHOLE), chosen.training(WHOLE, rng())
+    for name in ("text", "table"):
+        np.testing.assert_array_equal(shown[name]["ids"], trained_on[name]["ids"])
+        np.testing.assert_array_equal(shown[name]["mask"], trained_on[name]["mask"])
+
+
+def test_blocks_are_selected_where_they_are_and_only_of_pictures_some_stay_in_sight(words):
+    chosen, shown = transform(words, inputs__mask_rate=0.5), dict.fromkeys(("image", "video", "audio"), 0)
+    for seed in range(100):
+        arrays = chosen.training(WHOLE, rng(seed))
+        for name in shown:
+            masked = arrays[name]["masked"]
+            assert masked["hidden"].dtype == bool
+            assert not (masked["hidden"] & ~masked["valid"]).any()
+            assert arrays[name]["mask"][masked["positions"][masked["valid"]]].all()
+            assert masked["valid"].any()
+            shown[name] += (masked["valid"] & ~masked["hidden"]).sum()
+    assert (shown["video"], shown["audio"]) == (0, 0)
+    assert 5 <= shown["image"] <= 40  # two blocks of four each time: 20 of 200 expected
+    nothing = chosen.training(DAMAGED, rng())
+    assert not any(nothing[name]["masked"][key].any() for name in shown for key in ("valid", "hidden"))
 
 
 def test_a_short_clip_and_a_short_sound_are_masked_by_what_is_there(words):

@@ -6,9 +6,10 @@ first. Positions of invalid entries are 0 and never count.
 
 import numpy as np
 
-from m5jax.data import tokenizer
+from m5jax.data.tokenizer import Tokenizer
 
 Selection = dict[str, np.ndarray]
+KEPT = 0.1  # share of the selected pieces, and of a picture's selected blocks, that the model sees as they are
 
 
 def select(rng: np.random.Generator, candidates: np.ndarray, rate: float, capacity: int) -> Selection:
@@ -17,26 +18,56 @@ def select(rng: np.random.Generator, candidates: np.ndarray, rate: float, capaci
     return _filled(np.sort(rng.choice(candidates, count, replace=False)) if count else candidates[:0], capacity)
 
 
+def mask_blocks(
+    rng: np.random.Generator, candidates: np.ndarray, rate: float, capacity: int, kept: float = 0.0
+) -> Selection:
+    """Masked regions, frames or sound (SCALE, section 3.3): a selection whose blocks the model hides.
+
+    Args:
+      candidates: positions int [n] of the blocks that are there.
+      rate, capacity: as `select`.
+      kept: the chance of a selected block to stay in sight, a target all the same; `KEPT` for pictures.
+
+    Returns:
+      the selection with `hidden` bool [K], a part of its valid entries.
+    """
+    chosen = select(rng, candidates, rate, capacity)
+    return chosen | {"hidden": chosen["valid"] & (rng.random(capacity) >= kept)}
+
+
 def mask_language(
-    rng: np.random.Generator, ids: np.ndarray, candidates: np.ndarray, rate: float, capacity: int, vocabulary: int
+    rng: np.random.Generator, ids: np.ndarray, rate: float, capacity: int, tokenizer: Tokenizer
 ) -> tuple[np.ndarray, Selection]:
     """Masked language modelling (BERT, section 3.1): 80 % of the selected become MASK, 10 % another piece, 10 % stay.
+
+    Args:
+      ids: int32 [L]; special ids are never selected, and never what another piece is.
+      rate, capacity: as `select`.
 
     Returns:
       the corrupted copy of ids int32 [L], and the selection with its `targets` int32 [K], the original ids.
     """
-    chosen = select(rng, candidates, rate, capacity)
+    chosen = select(rng, np.flatnonzero(~tokenizer.is_special[ids]), rate, capacity)
     positions = chosen["positions"][chosen["valid"]]
-    fate, other = rng.random(len(positions)), rng.integers(tokenizer.VALUE + 1, vocabulary, len(positions))
+    fate = rng.random(len(positions))
+    other = tokenizer.pieces[rng.integers(len(tokenizer.pieces), size=len(positions))]
+    hidden = np.where(fate < 0.8, tokenizer.special.mask, other)
     corrupted = ids.copy()
-    corrupted[positions] = np.where(fate < 0.8, tokenizer.MASK, np.where(fate < 0.9, other, ids[positions]))
+    corrupted[positions] = np.where(fate < 1 - KEPT, hidden, ids[positions])
     return corrupted, chosen | {"targets": ids[chosen["positions"]]}
 
 
 def mask_entities(
-    rng: np.random.Generator, ids: np.ndarray, entities: list[np.ndarray], rate: float, capacity: int
+    rng: np.random.Generator,
+    ids: np.ndarray,
+    entities: list[np.ndarray],
+    rate: float,
+    capacity: int,
+    tokenizer: Tokenizer,
 ) -> tuple[np.ndarray, Selection]:
     """Masked entity modelling (SCALE, section 3.3): whole names or whole values of a table become MASK.
+
+    Unknown pieces of an entity are hidden with it, but nothing has to tell them: they are no valid position.
 
     Args:
       ids: int32 [L].
@@ -52,10 +83,10 @@ def mask_entities(
             entity = entities[2 * field + rng.integers(2)]
             if sum(map(len, taken)) + len(entity) <= capacity:
                 taken.append(entity)
-    positions = np.sort(np.concatenate([np.zeros(0, np.int64), *taken]).astype(np.int64))
-    chosen = _filled(positions, capacity)
+    hidden = np.sort(np.concatenate([np.zeros(0, np.int64), *taken]).astype(np.int64))
+    chosen = _filled(hidden[~tokenizer.is_special[ids[hidden]]], capacity)
     corrupted = ids.copy()
-    corrupted[positions] = tokenizer.MASK
+    corrupted[hidden] = tokenizer.special.mask
     return corrupted, chosen | {"targets": ids[chosen["positions"]]}
 
 

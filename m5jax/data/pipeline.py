@@ -14,9 +14,9 @@ import numpy as np
 from absl import flags
 
 from m5jax.config import Config
+from m5jax.data import tokenizer
 from m5jax.data.prepared import Prepared
 from m5jax.data.records import DAMAGED, Record, Source
-from m5jax.data.tokenizer import Tokenizer
 from m5jax.data.transforms import Arrays, Transform
 
 PREFETCH = 4  # batches read ahead per process
@@ -41,7 +41,8 @@ def training_batches(
     Raises:
       DataError: the split has no listing, or with `config.data.complete_only` no complete one.
     """
-    transform = Transform(config.inputs, Tokenizer(prepared.tokenizer_path))
+    classes = {name: i for i, name in enumerate(prepared.classes)} if config.objective.classification else None
+    transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path), classes)
     source = prepared.records(split)
     if config.data.complete_only:
         source = _Chosen(source, prepared.complete(split))
@@ -60,7 +61,7 @@ def evaluation_batches(
     prepared: Prepared, config: Config, split: str, *, start: int = 0, share: Share = ALONE
 ) -> Iterator[Arrays]:
     """A split in record order, from batch `start` on, its last batch padded with listings of ``valid`` false."""
-    transform = Transform(config.inputs, Tokenizer(prepared.tokenizer_path))
+    transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path))
     source = _Padded(prepared.records(split), config.evaluate.batch_size)
     batches = (
         grain.MapDataset.source(source)

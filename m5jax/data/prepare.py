@@ -30,14 +30,17 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
     """The prepared folder of the configured catalogue, made first if need be.
 
     Raises:
-      DataError: there is no such catalogue, nothing in it can be trained on, or more than
+      DataError: there is no such catalogue or vocabulary, nothing in it can be trained on, or more than
         `config.data.max_rejected` of it was rejected.
     """
     listing_file = find_catalogue(config, quiet)
+    given = config.data.vocabulary_file and tokenizer.WordPiece(
+        pathlib.Path(config.data.vocabulary_file), config.data.vocabulary_lowercase
+    )
     facts = {
         "catalogue": layouts.digest(listing_file),
         "inputs": inputs.recorded(config.inputs),
-        "vocabulary": config.data.vocabulary,
+        "vocabulary": given.digest if given else config.data.vocabulary,
         "shard_listings": config.data.shard_listings,
         "format": prepared.FORMAT_VERSION,
     }
@@ -47,6 +50,8 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / "lock"):
             if not (folder / prepared.MANIFEST).exists():
+                if given:
+                    given.write(folder)  # first, so that it is the one that the folder is named after
                 _Preparation(config, listing_file, folder, quiet).run(facts)
     return prepared.Prepared.open(folder, config.inputs, config.data.corruption)
 
@@ -249,18 +254,18 @@ class _Preparation:
             "states": {split: _count_states(rows) for split, rows in index.items()},
             "rejected": dict(self._counts()),
             "noted": dict(self._counts(lost=False)),
-            "tokenizer": self._train_tokenizer(shard_lengths),
+            "tokenizer": self._make_tokenizer(shard_lengths),
             "digest": settings.digest({"facts": facts, "shards": {s: [p["sha256"] for p in parts[s]] for s in index}}),
         }
         _write_json(self.folder / prepared.MANIFEST, manifest)
 
-    def _train_tokenizer(self, shard_lengths: dict[str, list[int]]) -> str:
-        """Trains on the training split, or on the first that there is, and returns the tokenizer's digest."""
-        split = next(iter(shard_lengths))
-        source = records.Records(self.folder, split, len(shard_lengths[split]), self.config.inputs)
-        path = self.folder / prepared.TOKENIZER
-        tokenizer.train(_texts(source), self.config.data.vocabulary, path)
-        return tokenizer.Tokenizer(path).digest
+    def _make_tokenizer(self, shard_lengths: dict[str, list[int]]) -> str:
+        """Trains on the training split, or on the first that there is, if none was given; returns its digest."""
+        if not self.config.data.vocabulary_file:
+            split = next(iter(shard_lengths))
+            source = records.Records(self.folder, split, len(shard_lengths[split]), self.config.inputs)
+            tokenizer.train(_texts(source), self.config.data.vocabulary, self.folder / tokenizer.TRAINED)
+        return tokenizer.load(tokenizer.find(self.folder)).digest
 
 
 def _take_apart(task: convert.Task, processes: pool.KillablePool) -> convert.Conversion:

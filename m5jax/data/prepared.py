@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5jax import modalities
+from m5jax.data import tokenizer
 from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
 from m5jax.data.records import Record, Records, Source
 from m5jax.errors import DataError
 from m5jax.inputs import CLEAN, Corruption, Inputs
 from m5jax.modalities import State
 
-MANIFEST, TOKENIZER, REJECTIONS = "manifest.json", "tokenizer.model", "rejections.jsonl"
+MANIFEST, REJECTIONS = "manifest.json", "rejections.jsonl"
 FORMAT_VERSION = 1
 
 
@@ -52,7 +53,7 @@ def index_row(record: Record) -> dict[str, Any]:
         "id": record.id,
         "source": record.source,
         "instance_id": record.instance_id,
-        "category": " > ".join(record.category),
+        "category": record.category_path,
         "title": record.title,
         "states": [int(state) for state in record.states],
     }
@@ -102,8 +103,21 @@ class Prepared:
 
     @property
     def tokenizer_path(self) -> pathlib.Path:
-        """The sentencepiece model trained on this catalogue."""
-        return self.folder / TOKENIZER
+        """The file of the catalogue's tokenizer, for `tokenizer.load`.
+
+        Raises:
+          DataError: there is none.
+        """
+        return tokenizer.find(self.folder)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The categories of the training listings, sorted: class i of a classifier is the i-th. Empty without any."""
+        if "train" not in self.splits:
+            return ()
+        path = self.folder / "index-train.parquet"
+        table = pq.read_table(path, columns=["category"], page_checksum_verification=True)
+        return tuple(sorted(set(table["category"].to_pylist()) - {""}))
 
     def records(self, split: str) -> Source:
         """The records of a split.

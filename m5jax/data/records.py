@@ -60,6 +60,11 @@ class Record:
     video: bytes | np.ndarray = b""
     audio: bytes | np.ndarray = b""
 
+    @property
+    def category_path(self) -> str:
+        """The category from coarse to fine as one string; empty if unknown."""
+        return " > ".join(self.category)
+
     def state(self, modality: str) -> State:
         """What the listing has of a modality."""
         return self.states[modalities.NAMES.index(modality)]

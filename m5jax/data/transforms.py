@@ -7,31 +7,43 @@ A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`
   [L, 5]``: x1, y1, x2, y2 and area as shares of the picture, zeros where there is no region;
 
 and in training ``"masked": {"positions": int32 [K], "valid": bool [K]}``, with ``"targets": int32 [K]`` for kind
-tokens, whose ids are already corrupted. Besides, ``"valid": bool`` is false for a record that could not be read.
+tokens, whose ids are already corrupted, and ``"hidden": bool [K]`` for kind grid: the valid ones that the model is
+not to see. Besides, ``"valid": bool`` is false for a record that could not be read.
+Training a classifier, ``"label": int32`` is the class of the listing's category, -1 if it has none.
 """
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from m5jax.data import masking, media, tokenizer
+from m5jax.data import masking, media
 from m5jax.data.records import DAMAGED, Record
+from m5jax.data.tokenizer import Tokenizer
 from m5jax.inputs import Inputs
-from m5jax.modalities import State
+from m5jax.modalities import NAMES, State
 from m5jax.token_spec import TokenSpec, token_specs
 
 Arrays = dict[str, Any]
+UNLABELLED = -1
 
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """Turns records into arrays; travels to worker processes."""
+    """Turns records into arrays; travels to worker processes.
+
+    Attributes:
+      inputs: what the model sees of a listing.
+      tokenizer: of the catalogue.
+      classes: the class of every category path, to train a classifier; None: batches hold no labels.
+    """
 
     inputs: Inputs
-    tokenizer: tokenizer.Tokenizer
+    tokenizer: Tokenizer
+    classes: Mapping[str, int] | None = None
 
     @functools.cached_property
     def specs(self) -> dict[str, TokenSpec]:
@@ -44,10 +56,14 @@ class Transform:
 
     def training(self, record: Record, rng: np.random.Generator) -> Arrays:
         """The arrays of a record with random crop, hidden modalities and masked tokens, all drawn from `rng`."""
-        return self._arrays(record, rng)
+        arrays = self._arrays(record, rng)
+        if self.classes is not None:
+            arrays["label"] = np.asarray(self.classes.get(record.category_path, UNLABELLED), np.int32)
+        return arrays
 
     def _arrays(self, record: Record, rng: np.random.Generator | None) -> Arrays:
-        seen = {name for name in self.inputs.modalities if record.state(name) == State.PRESENT}
+        present = {name for name in NAMES if record.state(name) == State.PRESENT}
+        seen = {name for name in self.inputs.modalities if present.intersection(self._of(name))}
         if rng is not None:
             seen = self._hide(seen, rng)
         arrays: Arrays = {"valid": np.asarray(record.id != DAMAGED.id)}
@@ -55,6 +71,10 @@ class Transform:
             shown = record if name in seen else DAMAGED
             arrays[name] = (self._text if spec.kind == "tokens" else self._grid)(spec, shown, rng)
         return arrays
+
+    def _of(self, name: str) -> tuple[str, ...]:
+        """The modalities of the record that a sequence shows: with `text.with_table` the title's shows two."""
+        return ("text", "table") if name == "text" and self.inputs.text.with_table else (name,)
 
     def _hide(self, present: set[str], rng: np.random.Generator) -> set[str]:
         """Leaves out each present modality with chance `drop_modality`; of those that all would go, any one stays."""
@@ -64,46 +84,64 @@ class Transform:
 
     def _text(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> Arrays:
         """Title and description, or the table, as ids; its masking works on pieces, or on whole names and values."""
-        if spec.name == "text":
-            pieces = [part for part in (record.title, record.description) if part]
-            parts = [[tokenizer.CLS], *([*self.tokenizer.encode(piece), tokenizer.SEP] for piece in pieces)]
-        else:
-            fields = list(record.fields)
-            if rng is not None and self.inputs.table.shuffle:
-                fields = [fields[i] for i in rng.permutation(len(fields))]
-            parts = [[tokenizer.CLS]]
-            for name, value in fields:
-                parts += [
-                    [tokenizer.NAME, *self.tokenizer.encode(name)],
-                    [tokenizer.VALUE, *self.tokenizer.encode(value)],
-                ]
-            parts += [[tokenizer.SEP]] if fields else []
+        parts = self._serialised(spec.name, record, rng)
         ids, mask = self._padded(parts, spec.length)
         if rng is None:
             return {"ids": ids, "mask": mask}
         rate, capacity = self.inputs.mask_rate, spec.masked
-        if spec.name == "text":
-            pieces_at = np.flatnonzero(mask & (ids > tokenizer.VALUE))
-            ids, masked = masking.mask_language(rng, ids, pieces_at, rate, capacity, self.tokenizer.size)
+        if spec.name == "text" or self.inputs.table.masking == "token":
+            ids, masked = masking.mask_language(rng, ids, rate, capacity, self.tokenizer)
         else:
-            ids, masked = masking.mask_entities(rng, ids, self._entities(parts, spec.length), rate, capacity)
+            entities = self._entities(parts, spec.length)
+            ids, masked = masking.mask_entities(rng, ids, entities, rate, capacity, self.tokenizer)
         return {"ids": ids, "mask": mask, "masked": masked}
 
-    @staticmethod
-    def _padded(parts: list[list[int]], length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Parts in a row, cut so that the closing SEP stays; a lone CLS is nothing, so absent."""
+    def _serialised(self, name: str, record: Record, rng: np.random.Generator | None) -> list[list[int]]:
+        """What the record says as ids: the one order and the one set of separators for training and for export.
+
+        CLS, then title SEP description SEP, or NAME name VALUE value ... SEP with each name and value a part of its
+        own; what is not there leaves nothing, not even its separator.
+        """
+        special = self.tokenizer.special
+        parts = [[special.cls]]
+        if name == "text":
+            pieces = [part for part in (record.title, record.description) if part]
+            parts += [[*self.tokenizer.encode(piece), special.sep] for piece in pieces]
+        if "table" in self._of(name):
+            parts += self._fields(record, rng)
+        return parts
+
+    def _fields(self, record: Record, rng: np.random.Generator | None) -> list[list[int]]:
+        """Every name and value of the table as ids behind its marker, and what closes the table; nothing of none."""
+        fields = list(record.fields)
+        if rng is not None and self.inputs.table.shuffle:
+            fields = [fields[i] for i in rng.permutation(len(fields))]
+        special = self.tokenizer.special
+        before = ([special.name], [special.value]) if self.inputs.table.markers else ([], [])
+        parts = []
+        for name, value in fields:
+            parts += [[*before[0], *self.tokenizer.encode(name)], [*before[1], *self.tokenizer.encode(value)]]
+        return [*parts, [special.sep]] if fields else []
+
+    def _padded(self, parts: list[list[int]], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Parts in a row; too long, they are cut behind a piece and closed by a SEP. A lone CLS is nothing: absent."""
+        special = self.tokenizer.special
         flat = [token for part in parts for token in part]
-        flat = flat if len(flat) <= length else [*flat[: length - 1], tokenizer.SEP]
+        if len(flat) > length:
+            flat = flat[: length - 1]
+            while flat[-1] in (special.name, special.value, special.sep):  # they announce or close what is cut off
+                flat.pop()
+            flat.append(special.sep)
         count = len(flat) if len(flat) > 1 else 0
-        ids = np.full(length, tokenizer.PAD, np.int32)
+        ids = np.full(length, special.pad, np.int32)
         ids[:count] = flat[:count]
         return ids, np.arange(length) < count
 
-    @staticmethod
-    def _entities(parts: list[list[int]], length: int) -> list[np.ndarray]:
+    def _entities(self, parts: list[list[int]], length: int) -> list[np.ndarray]:
         """Positions of every name and value, without the markers before them, as far as they were not cut."""
+        marked = int(self.inputs.table.markers)
         ends = np.cumsum([len(part) for part in parts])
-        spans = [np.arange(end - len(part) + 1, end) for part, end in zip(parts[1:-1], ends[1:-1], strict=True)]
+        spans = [np.arange(end - len(part) + marked, end) for part, end in zip(parts[1:-1], ends[1:-1], strict=True)]
         pairs = [pair for pair in zip(spans[::2], spans[1::2], strict=True) if all(len(part) for part in pair)]
         return [part for pair in pairs if max(map(max, pair)) < length - 1 for part in pair]
 
@@ -119,7 +157,9 @@ class Transform:
             arrays["boxes"] = np.zeros((spec.length, spec.geometry), spec.dtype)
             arrays["boxes"][:count] = rows[:count, spec.grid[-1] :]
         if rng is not None:
-            arrays["masked"] = masking.select(rng, np.arange(present), self.inputs.mask_rate, spec.masked)
+            kept = masking.KEPT if spec.name == "image" else 0.0
+            rate, capacity = self.inputs.mask_rate, spec.masked
+            arrays["masked"] = masking.mask_blocks(rng, np.arange(present), rate, capacity, kept)
         return arrays
 
     def _rows(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> np.ndarray:
