@@ -65,7 +65,7 @@ def planted(seed=0, listings=64, noisy=20, spread=0.4):
 
 
 def agreement_by_hand(vectors, present):
-    """2 sigmoid(2 z) of a pair's cosine among all listings that have the pair, brought to mean 1; means on the diagonal."""
+    """2 sigmoid(2 z) of a pair's cosine among all listings that have it, brought to mean 1; means on the diagonal."""
     size = vectors.shape[1]
     weights = np.zeros((len(vectors), size, size))
     unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

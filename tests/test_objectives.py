@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from m5jax.objectives import numerics
+from m5jax.objectives.classification import classification
 from m5jax.objectives.contrastive import contrastive as pair_losses
 from m5jax.objectives.contrastive import pair_total
-from m5jax.objectives.classification import classification
 from m5jax.objectives.masked import masked_blocks, masked_tokens
 
 
