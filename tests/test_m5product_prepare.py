@@ -116,14 +116,21 @@ def test_a_run_trains_on_the_release(tmp_path):
     for name, ids in (("gallery", gallery[:1]), ("train", gallery[1:])):
         (folder / f"{name}_ids.json").unlink(missing_ok=True)
         (folder / f"{name}_ids.json").write_text(json.dumps(ids))
-    changes = [f"--config.inputs.{name}.source=features" for name in ("image", "video", "audio")]
     config = config_for(folder, tmp_path / "root")
     workdir = tmp_path / "run"
-    changes += ["--config.inputs.image.boxes", "--config.inputs.modalities=image,text,table,video,audio"]
-    dials = ("--config.steps=1", "--config.batch_size=8", "--config.evaluate.batch_size=8")
-    assert runs.run(config, workdir, *changes, *dials) == 0
-    (row,) = [row for step, row in runs.rows(workdir).items() if step == 1]
-    assert np.isfinite(row["train/loss"])
+    dials = (
+        "--config.inputs.modalities=image,text",
+        "--config.inputs.image.source=features",
+        "--config.inputs.image.boxes",
+        "--config.export.after_training=False",
+        "--config.steps=1",
+        "--config.batch_size=8",
+        "--config.evaluate.batch_size=8",
+    )
+    assert runs.run(config, workdir, *dials) == 0
+    row = runs.rows(workdir)[1]
+    assert np.isfinite(row["loss"])
+    assert row["masked_region"] > 0
 
 
 def damaged(**changes):
