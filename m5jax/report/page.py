@@ -174,7 +174,7 @@ def _scores(scored: Scored, subsets: tuple[str, ...]) -> dict[str, Any]:
     held_out = [embedded[split].index for split in suite.HELD_OUT if split in embedded]
     if "train" in embedded and held_out:
         always = tables.classification_by_chance(embedded["train"].index, suite.join(held_out))
-        by_chance |= {"classification/knn": always, "classification/probe": always}
+        by_chance |= {f"classification/{by}": always for by in ("head", "knn", "probe")}
     return {
         "headlines": tables.headlines(scores, subsets, ks, by_chance),
         "tables": tables.score_tables(scores, subsets, ks, by_chance),

@@ -112,9 +112,11 @@ def _why_not(config: Config, row: Row) -> str:
     """Why a row is not run; empty if it is."""
     if row.change is None:
         return "another method"
-    kept = stages_of(config, row, config.seed)[PRETRAIN].inputs
-    missing = sorted({*kept.modalities, *row.needs} - set(config.inputs.modalities))
-    return f"config.inputs.modalities has no {', '.join(missing)}" if missing else ""
+    there = set(config.inputs.modalities)
+    missing = set(row.needs) - there
+    if not missing:  # a change may be impossible without what the row needs
+        missing = set(stages_of(config, row, config.seed)[PRETRAIN].inputs.modalities) - there
+    return f"config.inputs.modalities has no {', '.join(sorted(missing))}" if missing else ""
 
 
 def _obtain(config: Config, stage: str, run_one: RunOne) -> Result:
