@@ -20,7 +20,5 @@ def get_config():
     # Short runs gain from a masked objective that only accompanies the contrastive one.
     for task in ("region", "language", "entity", "frame", "audio"):
         c.objective[f"masked_{task}"] = 0.1
-    c.objective.harmony = "loss"
-    c.objective.harmony_detach = True
     c.optimizer.learning_rate = 2e-3
     return c

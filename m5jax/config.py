@@ -164,7 +164,7 @@ class Table:
 
     number: int = setting(3, "which one", choices=(3, 4, 5, 6, 7, 8, 10))
     seeds: int = setting(3, "runs of every row, of seeds 0, 1, ...; their spread tells a difference from chance", low=1)
-    finetune_steps: int = setting(100, "steps of fine-tuning after config.steps of pre-training", low=1)
+    finetune_steps: int = setting(80, "steps of fine-tuning after config.steps of pre-training", low=1)
     finetune_learning_rate: float = setting(1e-3, "peak while fine-tuning", low=0.0)
 
 
@@ -239,6 +239,8 @@ def _check_together(config: Config) -> None:
             f" than the {MAX_STRIP_PIXELS} pixels a JPEG holds"
         )
     check_model(model, config.objective, inputs)
+    if config.initialize.run and config.initialize.weights:
+        raise ConfigError("config.initialize.run and config.initialize.weights: training begins with one of them")
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     config.data.corruption.check(inputs)

@@ -1,4 +1,4 @@
-"""Whose weights training begins with: its own draw, or those of another run."""
+"""Whose weights training begins with: its own draw, those of another run, or those of another implementation."""
 
 import pathlib
 from typing import Any
@@ -7,31 +7,39 @@ import jax
 
 from m5jax import distributed
 from m5jax.checkpoint import Checkpoints, Tree
-from m5jax.errors import CheckpointError
+from m5jax.data import tokenizer
+from m5jax.errors import CheckpointError, ConfigError
 from m5jax.models.interface import Params
 from m5jax.optim import path_of
 from m5jax.run import Run, require_same
 from m5jax.run_folder import RunFolder
+from m5jax.weights import huggingface, released
 
 CLASSIFIER = "classifier/"
 
 
 def params(run: Run, drawn: Params) -> Params:
-    """The parameters that step 0 begins with.
+    """The parameters that step 0 begins with, each placed as the drawn one is.
 
-    With `config.initialize.run` those of that run's newest good checkpoint, each placed as the drawn one is. Only a
-    classifier may be new; parameters that this configuration has no use for are named and left behind.
+    With `config.initialize.run` those of that run's newest good checkpoint: only a classifier may be new; parameters
+    that this configuration has no use for are named and left behind. With `config.initialize.weights` those of a
+    released SCALE, or of a BERT for the text encoder.
 
     Args:
       run: an opened run.
       drawn: the parameters of `Model.init`.
 
     Raises:
-      CheckpointError: there is no good checkpoint, or it lacks a parameter or has it in another shape.
-      ConfigError: it was trained with another tokenizer or preprocessing.
+      CheckpointError: there are no good ones, or they do not fit, by name.
+      ConfigError: they were trained with another tokenizer or preprocessing.
     """
-    if not run.config.initialize.run:
-        return drawn
+    chosen = run.config.initialize
+    if chosen.run:
+        return _from_run(run, drawn)
+    return _from_weights(run, drawn) if chosen.weights else drawn
+
+
+def _from_run(run: Run, drawn: Params) -> Params:
     folder = RunFolder(run.config.initialize.run).checkpoints
     wanted = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), drawn)
     dropped: list[str] = []
@@ -60,6 +68,38 @@ def params(run: Run, drawn: Params) -> Params:
             if names:
                 print(f"  {what}: {', '.join(names)}", flush=True)
     return begun
+
+
+def _from_weights(run: Run, drawn: Params) -> Params:
+    """Every process reads the file, and keeps its part of each parameter."""
+    path = pathlib.Path(run.config.initialize.weights)
+    host = jax.tree.map(distributed.to_host, drawn)
+    if path.is_dir():
+        _require_vocabulary(run, path)
+        loaded, report = huggingface.load(path, host)
+    else:
+        loaded, report = released.load(path, host)
+    run.say(f"starting from {path}: {report}")
+    if report.dropped:
+        run.say(f"  dropped: {', '.join(report.dropped)}")
+    return jax.tree.map(
+        lambda values, like: jax.make_array_from_callback(like.shape, like.sharding, lambda part: values[part]),
+        loaded,
+        drawn,
+    )
+
+
+def _require_vocabulary(run: Run, folder: pathlib.Path) -> None:
+    """Raises ConfigError unless ids mean the pieces that the BERT was trained on."""
+    file = folder / tokenizer.VOCABULARY
+    if not file.exists():
+        return
+    theirs = tokenizer.WordPiece(file, lowercase=run.config.data.vocabulary_lowercase)
+    if theirs.digest != run.facts["tokenizer"]:
+        raise ConfigError(
+            f"config.initialize.weights = {str(folder)!r}: its ids are those of {file}; set"
+            f" config.data.vocabulary_file = {str(file)!r}"
+        )
 
 
 def _require_fit(saved: Tree, wanted: Tree, folder: pathlib.Path) -> None:

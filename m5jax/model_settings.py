@@ -92,7 +92,7 @@ class Objective:
         " modalities of them (SimCLR, the release)",
         choices=("cross_modal", "simclr"),
     )
-    harmony: str = setting("logits", "where the harmony weights act", choices=("off", "logits", "loss", "both"))
+    harmony: str = setting("loss", "where the harmony weights act", choices=("off", "logits", "loss", "both"))
     harmony_on: tuple[str, ...] = setting(HARMONISED, "which objectives they weigh", choices=HARMONISED)
     harmony_source: str = setting(
         "embedding",
@@ -100,12 +100,12 @@ class Objective:
         choices=("embedding", "free"),
     )
     harmony_weighting: str = setting(
-        "released",
+        "agreement",
         "how embeddings become weights: as released, which lets a modality that disagrees weigh most in the masked"
         " objectives, or by agreement: what agrees with nothing weighs least",
         choices=("released", "agreement"),
     )
-    harmony_detach: bool = setting(False, "no gradient through the harmony weights")
+    harmony_detach: bool = setting(True, "no gradient through the harmony weights")
     regression: str = setting(
         "normalised",
         "targets of the masked objectives on grids: blocks at zero mean and unit variance, or as they are (released)",
@@ -139,9 +139,12 @@ def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:
 
 
 def _check_positions(model: Model, inputs: Inputs) -> None:
-    """Every token needs a row of its table."""
+    """Every token needs a row of its table; a shared table serves the longer of title and table."""
     needed = {name: spec.length + (spec.kind == "grid") for name, spec in token_specs(inputs).items()}
-    for name, tokens in (needed | {"fusion": sum(needed.values())}).items():
+    joint = sum(needed.values())
+    if model.share and {"text", "table"} <= needed.keys():
+        needed["text"] = max(needed["text"], needed["table"])
+    for name, tokens in (needed | {"fusion": joint}).items():
         rows = getattr(model.positions, name)
         if 0 < rows < tokens:
             raise ConfigError(f"config.model.positions.{name} = {rows} is less than the {tokens} tokens there are")

@@ -15,11 +15,11 @@ TESTS = pathlib.Path(__file__).parent
 CONFIG = str(TESTS / "tiny.py")
 
 
-def arguments(config, workdir, *more):
+def arguments(config, workdir, *more, file=CONFIG):
     """The command line of the tiny configuration on the catalogue that `config` has prepared."""
     return [
         "m5jax",
-        f"--config={CONFIG}",
+        f"--config={file}",
         f"--config.data.catalogue={config.data.catalogue}",
         f"--config.data.root={config.data.root}",
         f"--config.workdir={workdir}",
@@ -27,9 +27,9 @@ def arguments(config, workdir, *more):
     ]
 
 
-def run(config, workdir, *more):
+def run(config, workdir, *more, file=CONFIG):
     """Runs in this process; returns the exit code."""
-    return main.main(arguments(config, workdir, *more))
+    return main.main(arguments(config, workdir, *more, file=file))
 
 
 def start(config, workdir, *more, devices=1):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from small import small_config
 from test_tokenizer import trained
 
 from m5jax import config as config_lib
-from m5jax import inputs, optim, settings, sharding, step, train
+from m5jax import inputs, main, optim, settings, sharding, step, train
 from m5jax.checkpoint import Checkpoints
 from m5jax.data import pipeline
 from m5jax.data.prepare import prepare
@@ -304,3 +305,14 @@ def test_the_stacked_table_is_recorded_too():
     for wrong in (("text", "table"), ("image",)):
         with pytest.raises(ConfigError, match="with_table"):
             small_config(inputs__modalities=wrong, inputs__text__with_table=True)
+
+
+def test_the_configuration_of_fine_tuning_fits_that_of_the_quickstart():
+    folder = pathlib.Path(__file__).parents[1] / "configs"
+    tuned, before = (main.parse(["m5jax", f"--config={folder / name}.py"]) for name in ("finetune", "quickstart"))
+    own = {"readout": "fusion", "dropout": 0.0}  # neither has weights
+    assert dataclasses.replace(tuned.model, **own) == dataclasses.replace(before.model, **own)
+    assert inputs.preprocessing(tuned.inputs) == inputs.preprocessing(before.inputs)
+    assert inputs.recorded(tuned.inputs) == inputs.recorded(before.inputs)
+    assert tuned.data == before.data
+    assert (tuned.objective.classification, tuned.model.readout) == (1.0, "dense")

@@ -19,6 +19,9 @@ SUBSETS = np.array(list(itertools.product([False, True], repeat=5))[1:])  # the 
 ALL = ("image", "text", "table", "video", "audio")
 
 
+RELEASED_ON_LOGITS = {"objective__harmony": "logits", "objective__harmony_weighting": "released"}
+
+
 def layers(count):
     """Settings of so many blocks in every encoder."""
     return {"model__tokens__layers": count, "model__grids__layers": count}
@@ -182,7 +185,7 @@ def test_harmony_acts_where_it_is_told_to():
     two = {"inputs__modalities": ("image", "text")}
     batch, found = random_batch(small_config(**two), VOCABULARY, 8), {}
     for where in ("off", "logits", "loss", "both"):
-        scale = compiled(small_config(objective__harmony=where, objective__harmony_detach=True, **two))
+        scale = compiled(small_config(objective__harmony=where, objective__harmony_weighting="released", **two))
         found[where] = scale.loss(scale.init(jax.random.key(1)), batch)[1]
     for name in ("contrastive", "masked_language", "masked_region"):
         assert len({float(objectives[name][0]) for objectives in found.values()}) == 4, name
@@ -193,7 +196,7 @@ def test_detached_harmony_gets_no_gradient():
     batch = random_batch(small_config(), VOCABULARY, 8)
     gradients = []
     for detach in (False, True):
-        model = compiled(small_config(objective__harmony="logits", objective__harmony_detach=detach)).model
+        model = compiled(small_config(**RELEASED_ON_LOGITS, objective__harmony_detach=detach)).model
         params = model.init(jax.random.key(1))
         loss = jax.jit(lambda p, m=model, q=params: m.couple(q, {"pooled": p}, batch)["contrastive"][0])
         gradients.append(jax.grad(loss)(jax.random.uniform(jax.random.key(0), (8, 5, 16))))

@@ -158,7 +158,7 @@ def test_fine_tuning_is_classification_alone_from_the_pretrained_weights(tmp_pat
     assert set(weights.values()) == {0.0}
     assert before.objective.classification == 0.0
     assert before.objective.contrastive > 0.0
-    assert (tuned.steps, before.steps) == (100, 300)
+    assert (tuned.steps, before.steps) == (80, 200)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_equal_runs_are_shared_between_rows_seeds_and_tables(tmp_path):
     assert len(fake.made) == 32 + 1 * 2 * 2
     series.make(frozen(3, tmp_path, table__seeds=3), fake)
     assert len(fake.made) == 36 + 5 * 2
-    series.make(frozen(3, tmp_path, steps=301), fake)
+    series.make(frozen(3, tmp_path, steps=201), fake)
     assert len(fake.made) == 46 + 5 * 2 * 2
 
 
@@ -254,7 +254,7 @@ def test_the_table_holds_means_spreads_and_every_number(tmp_path, capsys):
     assert row["seeds"][1]["seed"] == 1
     assert row["seeds"][0]["pretrain"]["folder"].startswith("pretrain-")
     assert len(row["seeds"][0]["finetune"]["settings_sha256"]) == 64
-    assert (numbers["hardware"], numbers["seconds"], numbers["settings"]["steps"]) == (["a machine"], 40.0, 300)
+    assert (numbers["hardware"], numbers["seconds"], numbers["settings"]["steps"]) == (["a machine"], 40.0, 200)
 
 
 def test_a_row_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys):

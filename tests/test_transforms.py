@@ -69,6 +69,24 @@ def test_of_a_damaged_record_and_of_what_is_not_present_nothing_is_shown(words):
             assert np.all(arrays[name].get("ids", words.special.pad) == words.special.pad)
 
 
+def test_as_released_zeros_stand_for_what_is_missing_but_not_for_a_damaged_record(words):
+    chosen = transform(words, inputs__missing="zeros")
+    arrays = chosen.training(Record(id="nothing"), rng())
+    for name, spec in chosen.specs.items():
+        if spec.kind == "tokens":
+            assert list(arrays[name]["ids"][:2]) == [words.special.cls, words.special.sep]
+            assert arrays[name]["mask"].sum() == 2
+        else:
+            assert arrays[name]["mask"].all()
+            assert arrays[name]["masked"]["valid"].any()
+            assert not arrays[name]["values"].any()
+    damaged = chosen.training(DAMAGED, rng())
+    assert not any(damaged[name]["mask"].any() for name in NAMES)
+    np.testing.assert_array_equal(
+        chosen.evaluation(WHOLE)["image"]["values"], transform(words).evaluation(WHOLE)["image"]["values"]
+    )
+
+
 def test_text_is_cls_title_sep_description_sep(words):
     arrays = transform(words, inputs__text__length=40).evaluation(WHOLE)["text"]
     expected = [words.special.cls, *words.encode(WHOLE.title), words.special.sep]

@@ -67,9 +67,11 @@ class Transform:
         if rng is not None:
             seen = self._hide(seen, rng)
         arrays: Arrays = {"valid": np.asarray(record.id != DAMAGED.id)}
+        # As released: what is missing is content all the same. A record that cannot be read is nothing in any case.
+        filled = self.inputs.missing == "zeros" and bool(arrays["valid"])
         for name, spec in self.specs.items():
             shown = record if name in seen else DAMAGED
-            arrays[name] = (self._text if spec.kind == "tokens" else self._grid)(spec, shown, rng)
+            arrays[name] = (self._text if spec.kind == "tokens" else self._grid)(spec, shown, rng, filled)
         return arrays
 
     def _of(self, name: str) -> tuple[str, ...]:
@@ -82,9 +84,13 @@ class Transform:
         kept = {name for name, draw in draws.items() if draw >= self.inputs.drop_modality}
         return kept or set(sorted(draws, key=draws.__getitem__)[-1:])
 
-    def _text(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> Arrays:
-        """Title and description, or the table, as ids; its masking works on pieces, or on whole names and values."""
+    def _text(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None, filled: bool) -> Arrays:
+        """Title and description, or the table, as ids; its masking works on pieces, or on whole names and values.
+
+        Where there is nothing, nothing; if `filled`, CLS and SEP.
+        """
         parts = self._serialised(spec.name, record, rng)
+        parts += [[self.tokenizer.special.sep]] if filled and len(parts) == 1 else []
         ids, mask = self._padded(parts, spec.length)
         if rng is None:
             return {"ids": ids, "mask": mask}
@@ -145,13 +151,16 @@ class Transform:
         pairs = [pair for pair in zip(spans[::2], spans[1::2], strict=True) if all(len(part) for part in pair)]
         return [part for pair in pairs if max(map(max, pair)) < length - 1 for part in pair]
 
-    def _grid(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> Arrays:
-        """Pixels, log-mel frames or features in the leading rows of the grid, zeros behind."""
+    def _grid(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None, filled: bool) -> Arrays:
+        """Pixels, log-mel frames or features in the leading rows of the grid, zeros behind.
+
+        Where there is nothing, nothing; if `filled`, a whole grid of zeros.
+        """
         rows = self._rows(spec, record, rng)
         values = np.zeros(spec.grid, spec.dtype)
         count = min(len(rows), spec.grid[0])
         values[:count] = rows[:count, ..., : spec.grid[-1]]
-        present = spec.present_tokens(count)
+        present = spec.length if filled and not count else spec.present_tokens(count)
         arrays = {"values": values, "mask": np.arange(spec.length) < present}
         if spec.geometry:
             arrays["boxes"] = np.zeros((spec.length, spec.geometry), spec.dtype)

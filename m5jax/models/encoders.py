@@ -38,13 +38,12 @@ class GridEmbedder(nnx.Module):
     a hidden block is zeros and the states are normalised; else one learned state stands for what is hidden.
     """
 
-    def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: TokenSpec, rows: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
         layout = encoder_layout(config)
         self.project = linear(spec.dim, config.width, layout, dtype, rngs)
         if spec.geometry:
             self.boxes = linear(spec.geometry, config.width, layout, dtype, rngs)
         else:
-            rows = getattr(config.positions, spec.name) or spec.length + 1
             self.position = nnx.Param(_INIT(rngs.params(), (rows, config.width)))
         self.released = config.blocks == "released"
         if self.released:
@@ -90,8 +89,7 @@ def _mean(blocks: Float[Array, "b l k"], shown: Bool[Array, "b l"]) -> Float[Arr
 class TokenEmbedder(nnx.Module):
     """Ids to states: vocabulary (shared among modalities) plus position; with released blocks as BERT, normalised."""
 
-    def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        rows = getattr(config.positions, spec.name) or spec.length
+    def __init__(self, spec: TokenSpec, rows: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.position = nnx.Param(_INIT(rngs.params(), (rows, config.width)))
         self.released = config.blocks == "released"
         if self.released:
@@ -112,9 +110,15 @@ class TokenEmbedder(nnx.Module):
         return dropout(states, self.rate, key), mask
 
 
-def embedder(spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs) -> GridEmbedder | TokenEmbedder:
-    """The embedder for a modality's kind. Both take (arrays, vocabulary, key) and give (states, mask)."""
-    return (TokenEmbedder if spec.kind == "tokens" else GridEmbedder)(spec, config, dtype, rngs)
+def embedder(
+    spec: TokenSpec, tokens: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> GridEmbedder | TokenEmbedder:
+    """The embedder for a modality's kind, with positions for the longest of the sequences that share it.
+
+    Both kinds take (arrays, vocabulary, key) and give (states, mask).
+    """
+    rows = getattr(config.positions, spec.name) or tokens
+    return (TokenEmbedder if spec.kind == "tokens" else GridEmbedder)(spec, rows, config, dtype, rngs)
 
 
 def hidden_blocks(arrays: dict) -> Bool[Array, "b l"]:

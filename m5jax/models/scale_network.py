@@ -42,13 +42,14 @@ class Scale(nnx.Module):
         towers = {"tokens": model.tokens, "grid": model.grids}
         # One embedding of the vocabulary for title and table, tied to the heads that predict its pieces.
         self.vocabulary = nnx.Embed(vocabulary, model.width, dtype=dtype, embedding_init=init, rngs=rngs)
-        self.embedders = nnx.Dict({n: embedder(specs[n], model, dtype, rngs) for n in owners["embedder"]})
+        tokens = {n: specs[n].length + (specs[n].kind == "grid") for n in FUSION_ORDER if n in specs}
+        longest = {n: max(tokens[m] for m in self.names if self.lender["embedder"][m] == n) for n in owners["embedder"]}
+        self.embedders = nnx.Dict({n: embedder(specs[n], longest[n], model, dtype, rngs) for n in owners["embedder"]})
         self.encoders = nnx.Dict(
             {n: Stack(towers[specs[n].kind], encoder_layout(model), model, dtype, rngs) for n in owners["encoder"]}
         )
         self.poolers = nnx.Dict({n: Pooler(model, dtype, rngs) for n in self.names})
-        lengths = {n: specs[n].length + (specs[n].kind == "grid") for n in FUSION_ORDER if n in specs}
-        self.fusion = Fusion(lengths, model, dtype, rngs)
+        self.fusion = Fusion(tokens, model, dtype, rngs)
         self.heads = nnx.Dict({n: MaskedHead(specs[n], vocabulary, model, dtype, rngs) for n in owners["head"]})
         self.fixed_temperature = config.objective.temperature
         if config.objective.learn_temperature:
