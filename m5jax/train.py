@@ -104,7 +104,8 @@ def _loop(run: Run) -> step.State:
             # ---- step
             if compiled is None:
                 compiled = train_step.lower(state, batch).compile()
-                run.say(profiling.describe_step(compiled, state["params"], run.model.flops, flops.TRAINING))
+                device = run.mesh.local_devices[0]
+                run.say(profiling.describe_step(compiled, state["params"], run.model.flops, flops.TRAINING, device))
                 log.timer = profiling.StepTimer(start)  # compilation is not a step
             dog.beat(f"running step {number}", factor=3 if number == start else 1)
             trace.at(number)

@@ -201,7 +201,8 @@ TABLES = {
             6, "harmony weights on which objectives, fine-tuned, coarse", FINETUNED, _HARMONISED,
             claims=(("contrastive", ("neither",)), ("masked", ("neither",)), ("both", ("contrastive", "masked"))),
             notes=(f"paper, neither: mAP@1 68.45 but Prec@1 67.56; {_EQUAL}",
-                   "the paper's ticks are read as weights on that objective; its text may also mean leaving it out"),
+                   "the paper's ticks are read as weights on that objective; its text may also mean leaving it out",
+                   "here, the weights are those of config.objective.harmony, harmony_source and harmony_weighting"),
         ),
         Table(
             7, "what is masked in the table, fine-tuned, coarse", FINETUNED, _MASKED,

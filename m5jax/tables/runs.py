@@ -121,19 +121,18 @@ def _train(folder: pathlib.Path) -> None:
     started = time.monotonic()
     config = config_lib.freeze(json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
     from m5jax import distributed
-    from m5jax.checkpoint import Checkpoints
+    from m5jax.data.prepare import prepare
     from m5jax.run import code_digest
     from m5jax.run_folder import RunFolder
     from m5jax.train import train
 
     train(config)
     paths = RunFolder(folder)
-    saved = Checkpoints(paths.checkpoints, read_only=True).newest_facts()
     Result(
         scores=json.loads(paths.scores.read_text(encoding="utf-8")),
         seconds=round(time.monotonic() - started, 1),
         hardware=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {distributed.device_table()}",
-        records=saved[1]["data"]["digest"] if saved else "",
+        records=prepare(config, quiet=True).manifest["digest"],
         code=code_digest(),
     ).write(folder)
 
