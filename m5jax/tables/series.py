@@ -177,7 +177,7 @@ def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: lis
     """What a reader has to know to read the numbers."""
     catalogue = "the embedded catalogue" if config.data.catalogue == "toy" else config.data.catalogue
     lines = [
-        f"percent; ± standard deviation over seeds, of which {config.table.seeds}; protocol {config.evaluate.protocol}; paper:"
+        f"percent; seeds: {config.table.seeds}; ± their standard deviation; protocol {config.evaluate.protocol}; paper:"
         f" M5Product, its subset; here: {catalogue}, {config.steps} + {config.table.finetune_steps} steps of"
         f" {config.batch_size}. Compare differences between rows, not the numbers of one catalogue with another's",
         *table.notes,
