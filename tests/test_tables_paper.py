@@ -18,7 +18,7 @@ from m5jax.errors import ConfigError, Preempted, SeriesError
 from m5jax.modalities import NAMES, State
 from m5jax.tables import base, layout, runs, series
 from m5jax.tables.layout import FINETUNE, PRETRAIN, Column, Measure, Outcome, Row, Table
-from m5jax.tables.paper import TABLES
+from m5jax.tables.paper import PRODUCTS, TABLES
 from m5jax.tables.runs import Result, RunFailed
 
 NUMBERS = sorted(TABLES)
@@ -89,12 +89,13 @@ def test_values_are_those_printed(number, row, column, values):
     assert values_of(number, row)[column] == values
 
 
-def test_every_row_has_a_value_of_every_measure():
+def test_every_row_has_a_value_of_every_measure_but_of_ours():
     for table in TABLES.values():
+        columns = [column for column in table.columns if column is not PRODUCTS]
         for row in table.rows:
             for values in filter(None, (row.paper, row.whole)):
                 assert {title: len(found) for title, found in values.items()} == {
-                    column.title: len(column.measures) for column in table.columns
+                    column.title: len(column.measures) for column in columns
                 }
                 assert all(0 < value < 100 for found in values.values() for value in found)
 
