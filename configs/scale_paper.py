@@ -1,4 +1,6 @@
-"""SCALE with the switches of the paper, small, on the embedded catalogue. Full size: configs/scale_base.py.
+"""SCALE with the switches of the paper, small, on the embedded catalogue.
+
+Full size: configs/scale_base.py.
 
 python -m m5jax.main --config configs/scale_paper.py
 """

@@ -1,4 +1,6 @@
-"""SCALE with the switches of the released code, small, on the embedded catalogue. Full size: configs/scale_base.py:released.
+"""SCALE with the switches of the released code, small, on the embedded catalogue.
+
+Full size: configs/scale_base.py:released.
 
 python -m m5jax.main --config configs/scale_released.py
 """

@@ -246,8 +246,8 @@ def _check_together(config: Config) -> None:
     config.data.corruption.check(inputs)
     if inputs.text.with_table and ("table" in inputs.modalities or "text" not in inputs.modalities):
         raise ConfigError(
-            f"config.inputs.text.with_table puts the table into the text: config.inputs.modalities = {inputs.modalities}"
-            " must have text, and not table"
+            "config.inputs.text.with_table puts the table into the text: config.inputs.modalities ="
+            f" {inputs.modalities} must have text, and not table"
         )
     if config.initialize.run and config.initialize.weights:
         raise ConfigError("config.initialize has both run and weights: training begins with one of them")

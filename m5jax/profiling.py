@@ -53,24 +53,36 @@ def matmul_ceiling(dtype: str, size: int = 2048, repeats: int = 3) -> float:
     return 2 * size**3 / best
 
 
-def describe_step(compiled: Any, params: Any, forward_flops: float, steps_flops: int, device: Any) -> str:
-    """What a compiled step needs, before it runs: parameters, FLOPs, bytes per device, and whether they fit.
+def describe_state(state: Any, places: Any, device: Any) -> str:
+    """What the training state takes of a device, before any of it is there, and whether it fits.
+
+    Args:
+      state: shapes and dtypes of its arrays.
+      places: the sharding of every array.
+      device: one of those that hold it.
+    """
+    arrays = zip(jax.tree.leaves(state), jax.tree.leaves(places), strict=True)
+    needed = sum(math.prod(place.shard_shape(a.shape)) * a.dtype.itemsize for a, place in arrays)
+    count = sum(leaf.size for leaf in jax.tree.leaves(state["params"]))
+    return f"{count:,} parameters; weights and optimizer: {fits(needed, memory_of(device))}"
+
+
+def describe_step(compiled: Any, forward_flops: float, steps_flops: int, device: Any) -> str:
+    """What a compiled step needs, before it runs: FLOPs, bytes per device, and whether they fit.
 
     Args:
       compiled: the step.
-      params: the network's parameters.
       forward_flops: of one listing.
       steps_flops: a training step's FLOPs over those of the forward pass.
       device: one of those that the step runs on.
     """
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    lines = [f"{count:,} parameters, {steps_flops * forward_flops / 1e9:,.2f} GFLOP per listing and step"]
+    text = f"a step: {steps_flops * forward_flops / 1e9:,.2f} GFLOP per listing"
     memory = compiled.memory_analysis()
-    if memory is not None:
-        held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-        lines[0] += f", per device {_mib(held)} of state and batch and {_mib(temporary)} of temporaries"
-        lines.append(fits(held + temporary, memory_of(device)))
-    return "\n".join(lines)
+    if memory is None:
+        return text
+    held, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    text += f"; {_mib(held)} of state and batch and {_mib(temporary)} of temporaries: "
+    return text + fits(held + temporary, memory_of(device))
 
 
 def memory_of(device: Any) -> int | None:

@@ -104,8 +104,7 @@ def _loop(run: Run) -> step.State:
             # ---- step
             if compiled is None:
                 compiled = train_step.lower(state, batch).compile()
-                device = run.mesh.local_devices[0]
-                run.say(profiling.describe_step(compiled, state["params"], run.model.flops, flops.TRAINING, device))
+                run.say(profiling.describe_step(compiled, run.model.flops, flops.TRAINING, run.mesh.local_devices[0]))
                 log.timer = profiling.StepTimer(start)  # compilation is not a step
             dog.beat(f"running step {number}", factor=3 if number == start else 1)
             trace.at(number)
@@ -133,6 +132,7 @@ def _restore_or_init(run: Run, optimizer: Any) -> tuple[step.State, int]:
 
     abstract = jax.eval_shape(init)
     places = sharding.shardings(abstract, run.mesh)
+    run.say(profiling.describe_state(abstract, places, run.mesh.local_devices[0]))
     placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, places)
     restored = checkpoints.restore(placed, run.check("data", "tokenizer", "preprocessing", "classes"))
     if restored is None:

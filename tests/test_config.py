@@ -44,7 +44,7 @@ def test_every_setting_mistyped_by_one_letter_is_refused_with_its_name(path):
         ("config.steps", True, "of type int"),
         ("config.mode", "trian", 'did you mean "train"'),
         ("config.model.dropout", 1.5, "between 0.0 and 0.9"),
-        ("config.model.heads", 5, "must divide config.model.width"),
+        ("config.model.grids.heads", 5, "must divide config.model.width"),
         ("config.accumulate", 7, "must divide config.batch_size"),
         ("config.inputs.image.patch", 7, "must divide config.inputs.image.size"),
         ("config.inputs.modalities", ("image", "txt"), 'did you mean "text"'),
@@ -61,11 +61,6 @@ def test_every_setting_mistyped_by_one_letter_is_refused_with_its_name(path):
 def test_values_that_cannot_work_are_refused(path, value, message):
     with pytest.raises(ConfigError, match=message):
         config_lib.freeze(changed(path, value))
-
-
-def test_harmony_weights_on_losses_must_be_detached():
-    with pytest.raises(ConfigError, match=r"needs config\.objective\.harmony_detach=True"):
-        config_lib.freeze(changed("config.objective.harmony", "loss"))
 
 
 def test_command_line_overrides_keep_their_types():

@@ -167,12 +167,16 @@ def test_one_step_at_full_width(name):
     config = from_file(name, batch_size=2)
     model, optimizer = families.build(config, 21128), optim.optimizer(config)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    abstract = jax.eval_shape(lambda: step.init_state(model, optimizer, jax.random.key(0)))
+    device = mesh.local_devices[0]
+    said = profiling.describe_state(abstract, sharding.shardings(abstract, mesh), device)
+    assert re.match(r"2\d\d,\d{3},\d{3} parameters; weights and optimizer: fits: [\d,]+ MiB of [\d,]+ MiB", said)
     state = step.sharded_init(model, optimizer, 0, mesh)
     batch = jax.device_put(random_batch(config, 21128, 2), sharding.batch_sharding(mesh))
     train = step.make_train_step(model, optimizer, seed=0, accumulate=1, mesh=mesh)
     compiled = train.lower(state, batch).compile()
-    said = profiling.describe_step(compiled, state["params"], model.flops, flops.TRAINING, mesh.local_devices[0])
-    assert re.search(r"^2\d\d,\d{3},\d{3} parameters, \d+\.\d+ GFLOP per listing and step, per device [\d,]+ MiB", said)
+    said = profiling.describe_step(compiled, model.flops, flops.TRAINING, device)
+    assert re.match(r"a step: \d+\.\d+ GFLOP per listing; [\d,]+ MiB of state .* temporaries: fits: [\d,]+ MiB", said)
     state, metrics = compiled(state, batch)
     assert np.isfinite(metrics["loss"][0])
     assert int(state["counts"]["skipped"]) == 0

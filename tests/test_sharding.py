@@ -35,7 +35,7 @@ def test_every_array_of_the_state_has_its_golden_place():
 
 
 def test_no_large_array_is_replicated_under_fsdp():
-    config = small_config(model__width=256, model__heads=8)
+    config = small_config(model__width=256)
     model = families.build(config, 4096)
     abstract = jax.eval_shape(model.init, jax.random.key(0))
     tree = sharding.shardings({"params": abstract}, mesh(fsdp=8))["params"]

@@ -9,8 +9,8 @@ A folder holds the configuration, the weights, the inputs and the outputs of the
 * bert (transformers' BertForMaskedLM): config.json, model.safetensors, inputs.npz, outputs.npz.
 
 The kind is the folder's name unless --kind says otherwise. Prints the largest absolute difference of every output (of
-gradient norms: relative), and the same as one line of JSON. Exit code 0: everything is within the limit; 1: something is
-not; otherwise as m5jax.errors. States at padding are not compared: nothing reads them.
+gradient norms: relative), and the same as one line of JSON. Exit code 0: everything is within the limit; 1: something
+is not; otherwise as m5jax.errors. States at padding are not compared: nothing reads them.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def _set_text(chosen: Any, theirs: Arrays, length: int, positions: int) -> None:
 def _released_config(
     theirs: Arrays, cross: Arrays, weights: tensors.Tensors, inputs: Arrays, file: pathlib.Path
 ) -> config_lib.Config:
-    """The settings under which our network is theirs: what shapes can tell comes from the weights, the rest from config."""
+    """The settings under which our network is theirs: what shapes can tell from the weights, the rest from config."""
 
     def rows(name: str) -> int:
         if name not in weights:

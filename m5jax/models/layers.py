@@ -135,7 +135,7 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """Blocks whose parameters lie along a leading axis, run by one `lax.scan`, and a last norm if the layout has one."""
+    """Blocks whose parameters lie along a leading axis, run by one `lax.scan`; a last norm where the layout has one."""
 
     def __init__(self, tower: Tower, layout: Layout, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
         make = nnx.vmap(lambda forked: Block(tower, layout, config, dtype, forked), in_axes=0, out_axes=0)

@@ -53,8 +53,8 @@ def agreement(embeddings: Float[Array, "b m d"], present: Bool[Array, "b m"]) ->
 
     Released weights reward a modality that disagrees on the diagonal (spec, finding 5), and compare a listing's pairs
     with each other, although title and table always agree more than picture and sound. Here the cosine of a pair is
-    compared with the same pair of other listings, z = (c - mean) / deviation, and w = 2 sigmoid(SHARPNESS z), brought to
-    mean 1 over the listings that have both: a pair keeps its share of the objective, and within it a listing whose
+    compared with the same pair of other listings, z = (c - mean) / deviation. w = 2 sigmoid(SHARPNESS z) is brought
+    to mean 1 over the listings that have both: a pair keeps its share of the objective, and within it a listing whose
     modalities agree less than others' gets less. The diagonal is a modality's mean weight with the others present,
     1 where it is alone. Not to be differentiated.
     """

@@ -21,7 +21,7 @@ TIED = {
 
 
 def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
-    """The parameters with text encoder, vocabulary and language head from a BERT; as many of its first layers as we have.
+    """The parameters with text encoder, vocabulary and language head from a BERT; its first layers, as many as ours.
 
     Raises:
       CheckpointError: a file is missing or damaged, a tensor has another shape, the configuration names another

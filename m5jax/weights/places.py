@@ -113,8 +113,8 @@ def fill(params: Any, tensors: Tensors, places: Places, file: pathlib.Path | str
         place, tensor = places[name], tensors[name]
         if place.path not in filled:
             raise CheckpointError(
-                f"{file}: tensor {name} belongs to {place.path}, which the configured network has not: such weights need"
-                " config.model.blocks='released'"
+                f"{file}: tensor {name} belongs to {place.path}, which the configured network has not: such weights"
+                " need config.model.blocks='released'"
             )
         target = filled[place.path]
         expected = their_shape(target, place)
