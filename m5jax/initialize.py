@@ -80,8 +80,9 @@ def _from_weights(run: Run, drawn: Params) -> Params:
     else:
         loaded, report = released.load(path, host)
     run.say(f"starting from {path}: {report}")
-    if report.dropped:
-        run.say(f"  dropped: {', '.join(report.dropped)}")
+    for what, names in (("dropped", report.dropped), ("missing, left as drawn", report.missing)):
+        if names:
+            run.say(f"  {what}: {', '.join(names)}")
     return jax.tree.map(
         lambda values, like: jax.make_array_from_callback(like.shape, like.sharding, lambda part: values[part]),
         loaded,
@@ -91,15 +92,19 @@ def _from_weights(run: Run, drawn: Params) -> Params:
 
 def _require_vocabulary(run: Run, folder: pathlib.Path) -> None:
     """Raises ConfigError unless ids mean the pieces that the BERT was trained on."""
-    file = folder / tokenizer.VOCABULARY
-    if not file.exists():
-        return
-    theirs = tokenizer.WordPiece(file, lowercase=run.config.data.vocabulary_lowercase)
-    if theirs.digest != run.facts["tokenizer"]:
+    file, chosen = folder / tokenizer.VOCABULARY, run.config.data
+    if not file.exists() and not chosen.vocabulary_file:
         raise ConfigError(
-            f"config.initialize.weights = {str(folder)!r}: its ids are those of {file}; set"
-            f" config.data.vocabulary_file = {str(file)!r}"
+            f"config.initialize.weights = {str(folder)!r} has no {file.name}: name the vocabulary that it was trained"
+            " with as config.data.vocabulary_file"
         )
+    if file.exists():
+        theirs = tokenizer.WordPiece(file, lowercase=chosen.vocabulary_lowercase)
+        if theirs.digest != run.facts["tokenizer"]:
+            raise ConfigError(
+                f"config.initialize.weights = {str(folder)!r}: its ids are those of {file}; set"
+                f" config.data.vocabulary_file = {str(file)!r}"
+            )
 
 
 def _require_fit(saved: Tree, wanted: Tree, folder: pathlib.Path) -> None:

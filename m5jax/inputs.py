@@ -46,7 +46,7 @@ class ImageInput:
 class TextInput:
     """Title and description."""
 
-    length: int = setting(32, "tokens of title and description, special tokens included", low=4, high=4096)
+    length: int = setting(32, "tokens of title and description, special tokens included", low=1, high=4096)
     with_table: bool = setting(
         False, "the table follows the title in this one sequence; then table is no modality of its own"
     )
@@ -56,7 +56,7 @@ class TextInput:
 class TableInput:
     """The attribute table."""
 
-    length: int = setting(48, "tokens of names and values, special tokens included", low=4, high=4096)
+    length: int = setting(48, "tokens of names and values, special tokens included", low=1, high=4096)
     shuffle: bool = setting(
         True, "training reads the rows in random order, so a long table is not always cut at one place"
     )
@@ -171,18 +171,30 @@ class Corruption:
         ratios = {name: getattr(self, f"{kind}_{name}") for name in NAMES}
         return {name: ratio for name, ratio in ratios.items() if ratio > 0}
 
-    def active(self) -> dict[str, Any]:
-        """What of these settings has an effect, for digests; nothing if none has."""
-        ratios = {f"{kind}_{name}": ratio for kind in CORRUPTIONS for name, ratio in self.ratios(kind).items()}
+    def active(self, inputs: Inputs) -> dict[str, Any]:
+        """What of these settings has an effect on what a model sees, for digests; nothing if none has."""
+        ratios = {
+            f"{kind}_{name}": ratio
+            for kind in CORRUPTIONS
+            for name, ratio in self.ratios(kind).items()
+            if name in inputs.shown
+        }
         return ratios | {"splits": sorted(set(self.splits)), "seed": self.seed} if ratios else {}
 
     def check(self, inputs: Inputs) -> None:
-        """Raises ConfigError where a ratio could have no effect."""
+        """Raises ConfigError where a ratio is of a modality that records do not hold, or acts on no split.
+
+        One of a modality that records hold and this model does not see has no effect: a series of runs that use
+        some of the modalities each has its ratios in common.
+        """
         for kind in CORRUPTIONS:
             for name, ratio in self.ratios(kind).items():
                 where = f"config.data.corruption.{kind}_{name} = {ratio:g}"
                 if name not in inputs.kept:
-                    raise ConfigError(f"{where}, but config.inputs.modalities = {inputs.modalities} has no {name}")
+                    raise ConfigError(
+                        f"{where}, but {name} is neither in config.inputs.modalities = {inputs.modalities} nor in"
+                        f" config.inputs.record = {inputs.record}"
+                    )
                 if not self.splits:
                     raise ConfigError(f"{where}, but config.data.corruption.splits is empty: name a split")
 
@@ -201,7 +213,8 @@ def recorded(inputs: Inputs) -> dict[str, Any]:
 
 def preprocessing(inputs: Inputs) -> dict[str, Any]:
     """The part of the inputs that a trained model must meet again: all but what only training draws."""
-    return _without(_only(inputs, inputs.modalities), _TRAINING_ONLY | _RECORDS_ONLY)
+    values = _only(inputs, inputs.shown) | {"modalities": inputs.modalities}
+    return _without(values, _TRAINING_ONLY | _RECORDS_ONLY)
 
 
 def _only(inputs: Inputs, names: tuple[str, ...]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Model:
         " apart by a learned state; released: encoders as BERT, joint transformer as CLIP4Clip's, one position a place",
         choices=("pre_norm", "released"),
     )
-    width: int = setting(128, "size of a token's state", low=8)
+    width: int = setting(128, "size of a token's state", low=1)
     tokens: Tower = section(Tower)
     grids: Tower = section(Tower)
     fusion: Tower = section(Tower)
@@ -56,7 +56,8 @@ class Model:
         choices=("fusion", "encoders"),
     )
     positions: Positions = section(Positions)
-    projection: int = setting(128, "size of the contrastive embeddings", low=8)
+    token_types: int = setting(2, "rows of BERT's table of token types, with blocks=released", low=1)
+    projection: int = setting(128, "size of the contrastive embeddings", low=1)
     pool: str = setting(
         "first", "what stands for a sequence of states: its first (SCALE), or their mean", choices=("mean", "first")
     )

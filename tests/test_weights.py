@@ -11,7 +11,7 @@ from safetensors import numpy as safetensors_numpy
 
 from m5jax import config as config_lib
 from m5jax import presets
-from m5jax.errors import CheckpointError
+from m5jax.errors import CheckpointError, ConfigError
 from m5jax.models import families
 from m5jax.weights import huggingface, places, released, tensors
 
@@ -111,7 +111,7 @@ def test_an_untied_head_is_refused(params, file):
 
 def test_a_network_of_other_blocks_is_told_what_to_set(params, file):
     other = families.build(small(lambda c: None), VOCABULARY)
-    with pytest.raises(CheckpointError, match=r"does not fit|model.blocks='released'"):
+    with pytest.raises(CheckpointError, match=r"belongs to embedders/text/norm.*model.blocks='released'|does not fit"):
         released.load(file(), jax.device_get(other.init(jax.random.key(0))))
 
 
@@ -127,11 +127,23 @@ class Bomb:
 
 def test_a_pickle_is_never_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, data in {"old.bin": pickle.dumps(Bomb(), protocol=2), "new.bin": b"PK\x03\x04rest"}.items():
+    bombs = {f"{n}.bin": pickle.dumps(Bomb(), protocol=n) for n in (2, 3, 4, 5)} | {"new.bin": b"PK\x03\x04rest"}
+    for name, data in bombs.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(CheckpointError, match=r"is a PyTorch pickle.*bin_to_safetensors"):
             tensors.read(tmp_path / name)
     assert not (tmp_path / "exploded").exists()
+
+
+def test_a_length_that_looks_like_a_pickle_is_a_length(tmp_path):
+    """The first bytes of a safetensors file are its header's length: 640 is 80 02, as a pickle of protocol 2 begins."""
+    path = tmp_path / "x.safetensors"
+    for padding in range(400, 900):
+        safetensors_numpy.save_file({"a": np.ones(2, np.float32)}, path, metadata={"note": "x" * padding})
+        if path.read_bytes()[:2] == b"\x80\x02":
+            break
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    assert set(tensors.read(path)) == {"a"}
 
 
 def test_a_cut_file_is_told_at_every_length(file):
@@ -170,12 +182,16 @@ def test_nan_is_refused_by_name_and_half_precision_is_taken(tmp_path):
 # ---- BERT
 
 
+def bert_places(params):
+    return huggingface.encoder_places(params) | huggingface.head_places()
+
+
 @pytest.fixture
 def bert(params, tmp_path):
     """A folder as Hugging Face has it, with changes to the tensors and the configuration."""
 
     def save(drop=(), config=(), names=lambda name: name, **more):
-        made = state_dict(params, huggingface.places_of(params)) | more
+        made = state_dict(params, bert_places(params)) | more
         made = {names(name): values for name, values in made.items() if name not in drop}
         safetensors_numpy.save_file(made, tmp_path / huggingface.WEIGHTS)
         facts = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "num_attention_heads": 2} | dict(config)
@@ -188,10 +204,10 @@ def bert(params, tmp_path):
 def test_a_bert_fills_text_encoder_vocabulary_and_head_alone(params, bert):
     drawn = jax.tree.map(lambda leaf: leaf + 1, params)
     loaded, report = huggingface.load(bert(), drawn)
-    filled = {place.path for place in huggingface.places_of(params).values()}
+    filled = {place.path for place in bert_places(params).values()}
     for path, leaf in places.leaves(loaded).items():
         np.testing.assert_array_equal(leaf, places.leaves(params if path in filled else drawn)[path])
-    assert len(report.matched) == len(huggingface.places_of(params))
+    assert len(report.matched) == len(bert_places(params))
 
 
 def test_names_of_other_versions_and_deeper_encoders_are_taken(params, bert):
@@ -207,15 +223,32 @@ def test_names_of_other_versions_and_deeper_encoders_are_taken(params, bert):
 
 
 def test_less_than_most_of_a_bert_is_refused(params, bert):
-    names = sorted(huggingface.places_of(params))
-    one = len(names) // 20
-    assert huggingface.load(bert(drop=names[:one]), zeros(params))[1].missing == tuple(names[:one])
+    names = [name for name in sorted(huggingface.encoder_places(params)) if ".layer." in name]
+    assert huggingface.load(bert(drop=names[:1]), zeros(params))[1].missing == (names[0],)
     with pytest.raises(CheckpointError, match=r"more than 95% are needed; missing are"):
-        huggingface.load(bert(drop=names[: one + 2]), zeros(params))
+        huggingface.load(bert(drop=names[:3]), zeros(params))
+
+
+def test_a_bert_without_head_is_enough_and_one_without_vocabulary_is_not(params, bert):
+    head = sorted(huggingface.head_places())
+    assert huggingface.load(bert(drop=head), zeros(params))[1].missing == tuple(head)
+    words = "bert.embeddings.word_embeddings.weight"
+    with pytest.raises(CheckpointError, match=r"all embeddings .* missing are bert\.embeddings\.word_embeddings"):
+        huggingface.load(bert(drop=[words]), zeros(params))
+    # The tied head holds the same numbers.
+    tied = {"cls.predictions.decoder.weight": np.asarray(params["vocabulary"]["embedding"])}
+    loaded, _ = huggingface.load(bert(drop=[words], **tied), zeros(params))
+    np.testing.assert_array_equal(loaded["vocabulary"]["embedding"], params["vocabulary"]["embedding"])
+
+
+def test_a_bert_is_of_no_use_without_text(bert, params):
+    with pytest.raises(ConfigError, match=r"config\.inputs\.modalities must have text"):
+        huggingface.load(bert(), {"encoders": {}})
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("hidden_act", "relu"), ("num_attention_heads", 4), ("layer_norm_eps", 1e-5)]
+    ("name", "value"),
+    [("hidden_act", "relu"), ("num_attention_heads", 4), ("layer_norm_eps", 1e-5), ("is_decoder", True)],
 )
 def test_a_bert_that_computes_otherwise_is_refused(params, bert, name, value):
     with pytest.raises(CheckpointError, match=rf"{name} = {value!r}"):

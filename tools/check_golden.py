@@ -9,8 +9,8 @@ A folder holds the configuration, the weights, the inputs and the outputs of the
 * bert (transformers' BertForMaskedLM): config.json, model.safetensors, inputs.npz, outputs.npz.
 
 The kind is the folder's name unless --kind says otherwise. Prints the largest absolute difference of every output (of
-gradient norms: relative), and the same as one line of JSON. Exit code 0: everything is within the limit; 1: something
-is not; otherwise as m5jax.errors. States at padding are not compared: nothing reads them.
+gradient norms: relative), and last the same as one line of JSON. Exit code 0: everything is within its limit; 1:
+something is not; otherwise as m5jax.errors. States at padding are not compared: nothing reads them.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import sys
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -49,8 +50,7 @@ LOSSES = {
 }
 
 Arrays = dict[str, Any]
-Differences = dict[str, tuple[float, float]]
-"""By name of an output the largest difference and its limit."""
+Differences = dict[str, tuple[float, float]]  # by name of an output the largest difference and its limit
 
 
 def check_scale(folder: pathlib.Path) -> Differences:
@@ -59,6 +59,11 @@ def check_scale(folder: pathlib.Path) -> Differences:
     cross = _read_json(folder / "cross_config.json")
     file = folder / "weights.safetensors"
     inputs, expected = _read_npz(folder / "inputs.npz"), _read_npz(folder / "outputs.npz")
+    for name in ("hidden_act", "v_hidden_act"):
+        if theirs.get(name, "gelu") != "gelu":
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {name} = {theirs[name]!r}; the released encoders have gelu"
+            )
     config = _released_config(theirs, cross, tensors.read(file), inputs, file)
     vocabulary = theirs["vocab_size"]
     model = build(config, token_specs(config.inputs), vocabulary)
@@ -95,13 +100,16 @@ def check_scale(folder: pathlib.Path) -> Differences:
     found = jax.device_get(states(params))
     means = jax.jit(lambda p: _means(model, p, batch))(params)
     found |= {name: np.asarray([means[ours]]) for name, ours in LOSSES.items()}
-    masks = {name: np.asarray(_sequence_mask(batch[name])) for name in HARMONY_ORDER}
+    masks = {name: _sequence_mask(batch[name]) for name in HARMONY_ORDER}
     seen = {f"encoded_{name}": mask for name, mask in masks.items()}
     seen["fusion_sequence"] = np.concatenate([masks[name] for name in FUSION_ORDER], 1)
     differences = _differences(expected, found, seen)
     if (folder / "gradients.json").exists():
-        gradients = jax.device_get(gradient(params))
-        differences |= _gradient_differences(_read_json(folder / "gradients.json"), gradients)
+        reference = _read_json(folder / "gradients.json")
+        differences |= _gradient_differences(reference["grad_norm"], jax.device_get(gradient(params)))
+        if "total_loss" in reference:
+            total = float(total_loss(model.weights, means))
+            differences["total_loss"] = (_finite(abs(total - reference["total_loss"])), LIMIT)
     return differences
 
 
@@ -113,6 +121,7 @@ def check_bert(folder: pathlib.Path) -> Differences:
     presets.scale_released(chosen)
     _set_text(chosen, theirs, inputs["input_ids"].shape[1], theirs["max_position_embeddings"])
     chosen.inputs.modalities = ("text",)
+    chosen.model.token_types = theirs.get("type_vocab_size", 2)
     for tower in (chosen.model.grids, chosen.model.fusion):
         tower.layers, tower.heads = 1, 1
     config = config_lib.freeze(chosen.to_dict())
@@ -124,7 +133,8 @@ def check_bert(folder: pathlib.Path) -> Differences:
     @jax.jit
     def outputs(params: Any) -> Arrays:
         network = bind(params)
-        states, _ = network.encode({"text": {"ids": inputs["input_ids"], "mask": mask}}, None)
+        arrays = {"ids": inputs["input_ids"], "mask": mask, "types": inputs.get("token_type_ids", 0 * mask)}
+        states, _ = network.encode({"text": arrays}, None)
         return {"last_hidden_state": states["text"], "logits": network.predict("text", states["text"])}
 
     return _differences(expected, jax.device_get(outputs(params)), dict.fromkeys(("last_hidden_state", "logits"), mask))
@@ -152,14 +162,19 @@ def _released_config(
             raise CheckpointError(f"{file} has no tensor {name}")
         return weights[name].shape[0]
 
+    def layers(prefix: str) -> int:
+        return len({name[len(prefix) :].split(".")[0] for name in weights if name.startswith(prefix)})
+
     chosen = config_lib.default()
     presets.scale_released(chosen)
     _set_text(chosen, theirs, inputs["input_ids"].shape[1], rows("bert.embeddings.position_embeddings.weight"))
     chosen.inputs.table.length = inputs["pv_input_ids"].shape[1]
-    chosen.model.grids.layers = theirs["v_num_hidden_layers"]
+    chosen.model.tokens.layers = layers("bert.encoder.layer.")
+    chosen.model.token_types = rows("bert.embeddings.token_type_embeddings.weight")
+    chosen.model.grids.layers = layers("bert.encoder.v_layer.")
     chosen.model.grids.heads = theirs["v_num_attention_heads"]
     chosen.model.grids.hidden = theirs["v_intermediate_size"]
-    chosen.model.fusion.layers = theirs.get("co_num_layers", cross["num_hidden_layers"])
+    chosen.model.fusion.layers = layers("bert.cross_encoder.transformer.resblocks.")
     chosen.model.fusion.heads = cross["num_attention_heads"]
     chosen.model.projection = theirs["bi_hidden_size"]
     chosen.model.positions.video = rows("bert.video_embeddings.position_embeddings.weight")
@@ -180,9 +195,11 @@ def _released_batch(inputs: Arrays) -> Arrays:
         selected, mask = inputs[labels], inputs[f"{prefix}attention_mask"] > 0
         batch[name] = {"ids": inputs[f"{prefix}input_ids"], "mask": mask, "masked": _selection(selected >= 0)}
         batch[name]["masked"]["targets"] = np.maximum(selected, 0)
+        batch[name]["types"] = inputs.get(f"{prefix}token_type_ids", 0 * selected)
     for name in ("image", "video", "audio"):
         features, mask = inputs[f"{name}_feat"], inputs[f"{name}_attention_mask"] > 0
-        batch[name] = {"values": features[:, 1:], "first": features[:, 0], "mask": mask[:, 1:]}
+        batch[name] = {"values": features[:, 1:], "mask": mask[:, 1:]}
+        batch[name] |= {"first": features[:, 0], "first_mask": mask[:, 0]}
         batch[name]["masked"] = _selection(inputs[f"{name}_label"] == 1)
         batch[name]["masked"]["targets"] = inputs[f"{name}_target"]
     boxes = inputs["image_loc"]
@@ -196,8 +213,7 @@ def _selection(chosen: np.ndarray) -> Arrays:
 
 
 def _sequence_mask(arrays: Arrays) -> np.ndarray:
-    mask = np.asarray(arrays["mask"])
-    return mask if "ids" in arrays else np.concatenate([mask.any(1, keepdims=True), mask], 1)
+    return arrays["mask"] if "ids" in arrays else np.column_stack([arrays["first_mask"], arrays["mask"]])
 
 
 def _means(model: Any, params: Any, batch: Arrays) -> Arrays:
@@ -208,6 +224,8 @@ def _means(model: Any, params: Any, batch: Arrays) -> Arrays:
 
 def _differences(expected: Arrays, found: Arrays, masks: Arrays) -> Differences:
     """Largest differences; an output that we do not have, or of another shape, differs without bound."""
+    if not expected:
+        raise DataError("outputs.npz holds no array: there is nothing to compare with")
     result: Differences = {}
     for name, theirs in expected.items():
         ours = found.get(name)
@@ -216,33 +234,40 @@ def _differences(expected: Arrays, found: Arrays, masks: Arrays) -> Differences:
             difference = np.abs(np.asarray(ours, np.float64) - theirs)
             if name in masks:
                 difference = difference[masks[name]]
-            largest = float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))
+            largest = _finite(difference.max(initial=0.0))
         result[name] = (largest, LIMIT)
     return result
 
 
-def _gradient_differences(theirs: Arrays, gradients: Any) -> Differences:
-    """Relative difference of the gradient norm of every parameter, the worst of them shown.
+def _finite(difference: Any) -> float:
+    """A difference as a number to compare: NaN is no agreement."""
+    return np.inf if np.isnan(difference) else float(difference)
+
+
+def _gradient_differences(norms: dict[str, float], gradients: Any) -> Differences:
+    """The largest relative difference of the gradient norm of a parameter; prints which it is.
 
     Relative to at least a hundred-thousandth of the whole gradient: that of a key's bias is zero but for rounding.
     """
+    if not norms:
+        raise DataError("gradients.json has no grad_norm: there is nothing to compare with")
     ours, table = places.leaves(gradients), released.places_of(gradients)
-    rounding = 1e-5 * np.sqrt(sum(norm**2 for norm in theirs["grad_norm"].values()))
-    worst, which = 0.0, "none"
-    for name, norm in theirs["grad_norm"].items():
+    rounding = 1e-5 * np.sqrt(sum(norm**2 for norm in norms.values()))
+    relative = {}
+    for name, norm in norms.items():
         place = table.get(name)
         found = np.linalg.norm(np.asarray(ours[place.path][place.index], np.float64)) if place else np.inf
-        relative = abs(found - norm) / max(abs(norm), rounding)
-        if not relative <= worst:
-            worst, which = float(relative), name
-    return {f"gradient norms ({len(theirs['grad_norm'])}, worst: {which})": (worst, GRADIENT_LIMIT)}
+        relative[name] = _finite(abs(found - norm) / max(abs(norm), rounding))
+    worst = max(relative, key=relative.__getitem__)
+    print(f"  of {len(norms)} gradient norms, {worst} differs most")
+    return {"gradient_norms": (relative[worst], GRADIENT_LIMIT)}
 
 
 def _read_npz(path: pathlib.Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -253,38 +278,43 @@ def _read_json(path: pathlib.Path) -> Arrays:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
+def check(folder: pathlib.Path, kind: str) -> Arrays:
+    """What is to be said of one folder: its differences, or why there are none."""
+    try:
+        if kind not in KINDS:
+            raise ConfigError(f"{folder}: no kind is called {kind!r}; give --kind, one of {', '.join(sorted(KINDS))}")
+        try:
+            differences = KINDS[kind](folder)
+        except KeyError as error:
+            raise DataError(f"{folder}: its files have no {error}") from error
+    except M5Error as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return {"kind": kind, "passed": False, "error": str(error), "exit_code": error.exit_code}
+    width = max(map(len, differences))
+    for name, (value, limit) in differences.items():
+        print(f"  {name:<{width}}  {value:9.2e}  {'within' if value <= limit else 'BEYOND'} {limit:g}")
+    passed = all(value <= limit for value, limit in differences.values())
+    return {
+        "kind": kind,
+        "passed": passed,
+        "differences": {name: value if np.isfinite(value) else None for name, (value, _) in differences.items()},
+        "limits": {name: limit for name, (_, limit) in differences.items()},
+        "exit_code": 0 if passed else 1,
+    }
+
+
 def main(argv: list[str]) -> int:
-    """Checks every folder and returns the exit code."""
+    """Checks every folder and returns the exit code: the first that is not 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--kind", choices=sorted(KINDS), help="what the folders hold, whatever their names")
     arguments = parser.parse_args(argv)
-    results: dict[str, Any] = {}
-    try:
-        for folder in arguments.folders:
-            kind = arguments.kind or folder.resolve().name
-            if kind not in KINDS:
-                raise ConfigError(
-                    f"{folder}: no kind is called {kind!r}; give --kind, one of {', '.join(sorted(KINDS))}"
-                )
-            differences = KINDS[kind](folder)
-            width = max(map(len, differences))
-            for name, (value, limit) in differences.items():
-                print(f"  {name:<{width}}  {value:9.2e}  {'within' if value <= limit else 'BEYOND'} {limit:g}")
-            results[str(folder)] = {
-                "kind": kind,
-                "differences": {
-                    name: value if np.isfinite(value) else None for name, (value, _) in differences.items()
-                },
-                "passed": all(value <= limit for value, limit in differences.values()),
-            }
-    except (M5Error, KeyError) as error:
-        missing = isinstance(error, KeyError)
-        print(f"{'missing from the files' if missing else type(error).__name__}: {error}", file=sys.stderr)
-        return DataError.exit_code if missing else error.exit_code
-    passed = all(result["passed"] for result in results.values())
-    print(json.dumps({"passed": passed, "limit": LIMIT, "folders": results}))
-    return 0 if passed else 1
+    results = {
+        str(folder): check(folder, arguments.kind or pathlib.Path(os.path.abspath(folder)).name)
+        for folder in arguments.folders
+    }
+    print(json.dumps({"passed": all(result["passed"] for result in results.values()), "folders": results}))
+    return next((result["exit_code"] for result in results.values() if result["exit_code"]), 0)
 
 
 if __name__ == "__main__":

@@ -57,14 +57,16 @@ class GridEmbedder(nnx.Module):
     ) -> tuple[Float[Array, "b l+1 d"], Bool[Array, "b l+1"]]:
         """States and mask of the sequence; hidden blocks show nothing of themselves.
 
-        Arrays may bring the row in front, "first" [B, dim] and "first_box" [B, 5], instead of having it computed.
+        Arrays may bring the row in front, "first" [B, dim], "first_box" [B, 5] and "first_mask" [B], instead of having
+        it computed.
         """
         mask, hidden = arrays["mask"], hidden_blocks(arrays)
         shown = mask & ~hidden
         blocks = jnp.where(shown[..., None], to_blocks(arrays["values"], self.spec), 0.0)
-        first = arrays.get("first", _mean(blocks, shown))
+        # The release divides by the blocks there are, hidden ones included.
+        first = arrays.get("first", _mean(blocks, mask if self.released else shown))
         states = self.project(jnp.concatenate([first[:, None], blocks], 1).astype(self.dtype))
-        mask = jnp.concatenate([mask.any(1, keepdims=True), mask], 1)
+        mask = jnp.concatenate([presence(arrays)[:, None], mask], 1)
         if self.released:
             states = self.norm(states + self._place(arrays))
         else:
@@ -82,8 +84,8 @@ class GridEmbedder(nnx.Module):
         return self.boxes(boxes.astype(self.dtype))
 
 
-def _mean(blocks: Float[Array, "b l k"], shown: Bool[Array, "b l"]) -> Float[Array, "b k"]:
-    return blocks.sum(1) / jnp.maximum(shown.sum(1, keepdims=True), 1)
+def _mean(blocks: Float[Array, "b l k"], counted: Bool[Array, "b l"]) -> Float[Array, "b k"]:
+    return blocks.sum(1) / jnp.maximum(counted.sum(1, keepdims=True), 1)
 
 
 class TokenEmbedder(nnx.Module):
@@ -93,20 +95,23 @@ class TokenEmbedder(nnx.Module):
         self.position = nnx.Param(_INIT(rngs.params(), (rows, config.width)))
         self.released = config.blocks == "released"
         if self.released:
-            # BERT's two token types. SCALE uses the first for title and table alike.
-            self.type = nnx.Param(_INIT(rngs.params(), (2, config.width)))
+            # BERT's token types. SCALE uses the first for title and table alike.
+            self.type = nnx.Param(_INIT(rngs.params(), (config.token_types, config.width)))
             self.norm = norm(config.width, encoder_layout(config), dtype, rngs)
         self.dtype, self.rate = dtype, config.dropout
 
     def __call__(
         self, arrays: dict, vocabulary: nnx.Embed, key: Key[Array, ""] | None
     ) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
-        """The state of every id at its place, and the mask. Ids behind the mask are not read."""
+        """The state of every id at its place, and the mask. Ids behind the mask are not read.
+
+        Arrays may bring "types" int [B, L], which are all 0 otherwise.
+        """
         mask = arrays["mask"]
         ids = jnp.where(mask, arrays["ids"], 0)
         states = vocabulary(ids).astype(self.dtype) + self.position[...][: ids.shape[1]].astype(self.dtype)
         if self.released:
-            states = self.norm(states + self.type[...][0].astype(self.dtype))
+            states = self.norm(states + self.type[...][arrays.get("types", 0)].astype(self.dtype))
         return dropout(states, self.rate, key), mask
 
 
@@ -119,6 +124,11 @@ def embedder(
     """
     rows = getattr(config.positions, spec.name) or tokens
     return (TokenEmbedder if spec.kind == "tokens" else GridEmbedder)(spec, rows, config, dtype, rngs)
+
+
+def presence(arrays: dict) -> Bool[Array, "b"]:
+    """Whether a listing has the modality: any of its tokens, or the row in front if that was brought along."""
+    return arrays["mask"].any(-1) | arrays.get("first_mask", False)
 
 
 def hidden_blocks(arrays: dict) -> Bool[Array, "b l"]:

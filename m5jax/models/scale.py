@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from m5jax import modalities
 from m5jax.config import Config
 from m5jax.models import flops
-from m5jax.models.encoders import to_blocks
+from m5jax.models.encoders import presence, to_blocks
 from m5jax.models.heads import pool
 from m5jax.models.interface import Batch, Embeddings, Losses, Model, Objectives, Params, functional
 from m5jax.models.scale_network import HARMONY_ORDER, Masks, Scale, States
@@ -36,7 +36,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
     by_agreement = objective.harmony != "off" and objective.harmony_weighting == "agreement"
 
     def present(batch: Batch) -> Bool[Array, "b m"]:
-        return jnp.stack([batch[name]["mask"].any(-1) for name in names], -1)
+        return jnp.stack([presence(batch[name]) for name in names], -1)
 
     def weights(on: str, network: Scale, vectors: Array, there: Array) -> tuple[Array, Array]:
         """The harmony weights of one kind of objective as they act on logits and on losses, [B, M, M] each."""
@@ -138,7 +138,8 @@ def _product_vector(
 ) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
     """The vector of every listing from the modalities that the masks show, and where there is any.
 
-    All have unit length. "fusion": the sum of the joint transformer's first states (SCALE, spec section 5.2).
+    All have unit length. "fusion": the sum of the joint transformer's first states (SCALE, spec section 5.2; what is
+    not shown takes no part in the joint transformer either, where the release fuses everything and leaves terms out).
     "dense": the classifier's dense layer over them (the same, fine-tuned). "encoders": the sum of the encoders' mean
     states, each at unit length. "agreement": the same, weighed by `agreement_shares`.
     """
@@ -157,7 +158,7 @@ def _product_vector(
 
 def _selected(arrays: dict) -> Bool[Array, "b k"]:
     """Which entries of the selection count."""
-    return arrays["masked"]["valid"] & arrays["mask"].any(-1, keepdims=True)
+    return arrays["masked"]["valid"] & presence(arrays)[:, None]
 
 
 def _masked(network: Scale, spec: TokenSpec, arrays: dict, states: Array, scale: Array, regression: str) -> PerListing:

@@ -5,7 +5,7 @@ import pathlib
 import re
 from typing import Any
 
-from m5jax.errors import CheckpointError
+from m5jax.errors import CheckpointError, ConfigError
 from m5jax.models.interface import Params
 from m5jax.weights import places, released, tensors
 from m5jax.weights.places import Matches, Place, Places, kernel_and_bias, norm
@@ -18,43 +18,63 @@ TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
+# What no tensor's shape shows, and what it must be.
+COMPUTED = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+}
 
 
 def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
-    """The parameters with text encoder, vocabulary and language head from a BERT; its first layers, as many as ours.
+    """The parameters with text encoder, vocabulary and, if there is one, language head from a BERT.
+
+    Of its layers the first, as many as ours. Everything else stays as it is.
 
     Raises:
-      CheckpointError: a file is missing or damaged, a tensor has another shape, the configuration names another
-        computation than ours, or at most 95 % of the text tensors are there; named.
+      CheckpointError: a file is missing or damaged; a tensor has another shape; the configuration names another
+        computation than ours; an embedding is missing, or at most 95 % of the encoder's tensors are there; by name.
+      ConfigError: there is no text to encode.
     """
+    if "text" not in params["encoders"]:
+        raise ConfigError("a BERT's weights are for the text: config.inputs.modalities must have text")
     path = pathlib.Path(folder) / WEIGHTS
     check_config(read_config(folder), params, folder)
     found = {_name(name): tensor for name, tensor in tensors.read(path).items()}
     released.check_tied(path, found, TIED)
-    wanted = places_of(params)
-    report = places.compare(found.keys() - TIED.keys(), wanted)
-    if len(report.matched) <= ENOUGH * len(wanted):
+    for copy, original in TIED.items():
+        if copy in found:
+            found.setdefault(original, found.pop(copy))
+    encoder, head = encoder_places(params), head_places()
+    report = places.compare(found, encoder | head)
+    missing = [name for name in report.missing if name in encoder]
+    if len(missing) >= (1 - ENOUGH) * len(encoder) or any(".embeddings." in name for name in missing):
         raise CheckpointError(
-            f"{path} holds {len(report.matched)} of the {len(wanted)} tensors of the text encoder, and more than"
-            f" {ENOUGH:.0%} are needed; missing are {', '.join(report.missing[:8])}"
+            f"{path} holds {len(encoder) - len(missing)} of the {len(encoder)} tensors of the text encoder, and all"
+            f" embeddings and more than {ENOUGH:.0%} are needed; missing are {', '.join(missing[:8])}"
         )
-    return places.fill(params, found, wanted, path), report
+    return places.fill(params, found, encoder | head, path), report
 
 
-def places_of(params: Params) -> Places:
-    """Where every tensor of a BERT goes: embeddings, encoder, and the head of masked language modelling."""
+def encoder_places(params: Params) -> Places:
+    """Where the tensors of a BERT's embeddings and layers go."""
     theirs, ours = "bert.embeddings", "embedders/text"
     made: Places = {
         f"{theirs}.word_embeddings.weight": Place("vocabulary/embedding"),
         f"{theirs}.position_embeddings.weight": Place(f"{ours}/position"),
         f"{theirs}.token_type_embeddings.weight": Place(f"{ours}/type"),
-        "cls.predictions.bias": Place("heads/text/bias"),
     } | norm(f"{theirs}.LayerNorm", f"{ours}/norm")
-    made |= kernel_and_bias("cls.predictions.transform.dense", "heads/text/dense")
-    made |= norm("cls.predictions.transform.LayerNorm", "heads/text/norm")
-    for layer in range(params["encoders"]["text"]["blocks"]["mlp"]["up"]["kernel"].shape[0]):
+    for layer in range(places.layers(params["encoders"]["text"])):
         made |= places.bert_layer(f"bert.encoder.layer.{layer}", "encoders/text", layer)
     return made
+
+
+def head_places() -> Places:
+    """Where those of its head of masked language modelling go; a plain encoder has none."""
+    made: Places = {"cls.predictions.bias": Place("heads/text/bias")}
+    made |= kernel_and_bias("cls.predictions.transform.dense", "heads/text/dense")
+    return made | norm("cls.predictions.transform.LayerNorm", "heads/text/norm")
 
 
 def read_config(folder: str | pathlib.Path) -> dict[str, Any]:
@@ -76,11 +96,12 @@ def read_config(folder: str | pathlib.Path) -> dict[str, Any]:
 def check_config(config: dict[str, Any], params: Params, folder: Any) -> None:
     """Raises CheckpointError where the configuration asks for what no tensor's shape shows."""
     heads = params["encoders"]["text"]["blocks"]["attention"]["qkv"]["kernel"].shape[3]
-    expected = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "num_attention_heads": heads}
-    for name, value in expected.items():
-        if config.get(name, value) != value:
+    found = COMPUTED | config  # what is not named is BERT's own
+    for name, value in (COMPUTED | {"num_attention_heads": heads}).items():
+        if found.get(name) != value:
             raise CheckpointError(
-                f"{pathlib.Path(folder) / CONFIG}: {name} = {config[name]!r}; the configured text encoder has {value!r}"
+                f"{pathlib.Path(folder) / CONFIG}: {name} = {found.get(name)!r}; the configured text encoder has"
+                f" {value!r}"
             )
 
 

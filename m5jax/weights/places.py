@@ -84,6 +84,11 @@ def bert_layer(theirs: str, ours: str, layer: int) -> Places:
     )
 
 
+def layers(stack: Any) -> int:
+    """Blocks of a stack."""
+    return stack["blocks"]["mlp"]["up"]["kernel"].shape[0]
+
+
 def leaves(params: Any) -> dict[str, Any]:
     """Every parameter by its path."""
     return {path_of(keys): leaf for keys, leaf in jax.tree_util.tree_leaves_with_path(params)}

@@ -32,14 +32,13 @@ def load(path: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
 
     Args:
       path: a safetensors file.
-      params: parameters of the configured network; shapes are all that is read of them.
+      params: parameters of the configured network; what the release has no tensor for (a classifier) stays as it is.
 
     Raises:
       CheckpointError: the file cannot be read, holds a tensor of another shape, lacks one, or holds one of a name that
         is neither known nor known to be dead; all of these are named.
     """
     found = tensors.read(path)
-    found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     wanted = places_of(params)
     check_tied(path, found, TIED)
     report = places.compare(found.keys() - TIED.keys(), wanted)
@@ -66,7 +65,7 @@ def check_tied(path: Any, found: tensors.Tensors, tied: dict[str, str]) -> None:
 
 def places_of(params: Params) -> Places:
     """Where every tensor of the release goes in these parameters."""
-    layers = {name: _layers(stack) for name, stack in params["encoders"].items()}
+    layers = {name: places.layers(stack) for name, stack in params["encoders"].items()}
     made: Places = {"bert.embeddings.word_embeddings.weight": Place("vocabulary/embedding")}
     for name, embedder in params["embedders"].items():
         made |= _embedder(name, embedder)
@@ -76,15 +75,11 @@ def places_of(params: Params) -> Places:
     for name in params["poolers"]:
         made |= kernel_and_bias(f"bert.encoder.{_POOLERS[name]}_pooler.dense", f"poolers/{name}/dense")
     made["bert.cross_encoder.embeddings.position_embeddings.weight"] = Place("fusion/position")
-    for layer in range(_layers(params["fusion"]["stack"])):
+    for layer in range(places.layers(params["fusion"]["stack"])):
         made |= _fusion_block(layer)
     for name in params["heads"]:
         made |= _head(name)
     return made
-
-
-def _layers(stack: Params) -> int:
-    return stack["blocks"]["mlp"]["up"]["kernel"].shape[0]
 
 
 def _embedder(name: str, embedder: Params) -> Places:

@@ -17,7 +17,9 @@ Tensors = dict[str, np.ndarray]
 
 
 def read(path: str | pathlib.Path) -> Tensors:
-    """Every tensor of a safetensors file, float32, by name. Integer tensors (position ids) are left out.
+    """Every tensor of a safetensors file, float32, by name.
+
+    The "module." that parallel training puts before names is taken off. Integer tensors (position ids) are left out.
 
     Raises:
       CheckpointError: no such file; a pickle, which is never opened; cut short or damaged; a tensor whose dtype, size
@@ -42,15 +44,17 @@ def read(path: str | pathlib.Path) -> Tensors:
             raise CheckpointError(f"{path}: tensor {name} has dtype {dtype}; taken are {', '.join(_DTYPES)}")
         values = np.frombuffer(entry["data"], _DTYPES[dtype]).reshape(entry["shape"])
         with np.errstate(over="ignore"):
-            tensors[name] = np.array(values, np.float32)
-        if not np.isfinite(tensors[name]).all():
+            values = np.array(values, np.float32)
+        if not np.isfinite(values).all():
             raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite numbers")
+        tensors[name.removeprefix("module.")] = values
     return tensors
 
 
 def _header(path: pathlib.Path, data: bytes) -> dict[str, dict]:
     """The tensors a file declares, checked against its size, so that a cut file is told by the tensor it lacks."""
-    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+    # The first bytes of a safetensors file are a length, and may be any; then comes JSON.
+    if data[8:9] != b"{" and (data[:2] == b"PK" or data[:1] == b"\x80"):
         raise CheckpointError(
             f"{path} is a PyTorch pickle, which runs code when opened; turn it into safetensors with"
             " tools/bin_to_safetensors.py in an environment of its own"
