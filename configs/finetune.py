@@ -2,7 +2,7 @@
 
 python -m m5jax.main --config configs/finetune.py --config.initialize.run=runs/quickstart
 
-As SCALE: cross-entropy alone, every weight trained, a batch of 64, 20 passes; a larger rate, for so few steps.
+As SCALE: cross-entropy alone, every weight trained, a batch of 64, 18 passes; a larger rate, for so few steps.
 """
 
 from m5jax import config

@@ -1,7 +1,6 @@
 """The other implementations' outputs, from their own weights; and that the check can fail."""
 
 import importlib.util
-import inspect
 import json
 import pathlib
 import shutil
@@ -19,11 +18,16 @@ pytestmark = needs_shared
 
 
 @pytest.fixture(scope="module")
-def check():
+def tool():
     spec = importlib.util.spec_from_file_location("check_golden", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.main
+    return module
+
+
+@pytest.fixture(scope="module")
+def check(tool):
+    return tool.main
 
 
 @pytest.fixture
@@ -113,11 +117,9 @@ def test_files_that_are_not_there_or_lack_an_array_are_named(check, folder, caps
     assert [folder["passed"] for folder in folders.values()] == [False, True]
 
 
-def test_gradients_of_nan_are_no_agreement(check):
-    module = inspect.getmodule(check)
+def test_gradients_of_nan_are_no_agreement(tool, monkeypatch):
     shapes = {"poolers": {"text": {"dense": {"kernel": np.full((2, 3), np.nan), "bias": np.ones(3)}}}}
     table = released.kernel_and_bias("bert.encoder.t_pooler.dense", "poolers/text/dense")
     norms = {"bert.encoder.t_pooler.dense.weight": 1.0, "bert.encoder.t_pooler.dense.bias": np.sqrt(3.0)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.released, "places_of", lambda _: table)
-        assert module._gradient_differences(norms, shapes)["gradient_norms"][0] == np.inf
+    monkeypatch.setattr(tool.released, "places_of", lambda _: table)
+    assert tool._gradient_differences(norms, shapes)["gradient_norms"][0] == np.inf

@@ -304,7 +304,7 @@ def check(folder: pathlib.Path, kind: str) -> Arrays:
 
 
 def main(argv: list[str]) -> int:
-    """Checks every folder and returns the exit code: the first that is not 0."""
+    """Checks every folder; returns the first exit code that is not 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--kind", choices=sorted(KINDS), help="what the folders hold, whatever their names")
