@@ -2,8 +2,8 @@
 
 python -m m5jax.main --config configs/scale_base_raw.py --config.data.catalogue=PATH
 
-Pictures of 224 pixels in patches of 16, clips of 16 frames of 112 pixels in tubelets of 2 x 16 x 16, twelve seconds of log-mel sound
-with time as the token axis, titles of 36 and tables of 64 tokens: 766 tokens in the joint transformer.
+Pictures of 224 pixels in patches of 16, clips of 16 frames of 112 pixels in tubelets of 2 x 16 x 16, twelve seconds of
+log-mel sound with time as the token axis, titles of 36 and tables of 64 tokens: 766 tokens in the joint transformer.
 
 Not trained here: one full-width step on two CPU cores is what the tests run.
 """
