@@ -163,7 +163,7 @@ class Table:
     """A table of the SCALE paper as a series of runs (mode=table)."""
 
     number: int = setting(3, "which one", choices=(3, 4, 5, 6, 7, 8, 10))
-    seeds: int = setting(3, "runs of every row, of seeds 0, 1, ...; their spread tells a difference from chance", low=1)
+    seeds: int = setting(3, "runs of every row, of seeds 0, 1, ...; a paired t test tells better from chance", low=1)
     finetune_steps: int = setting(80, "steps of fine-tuning after config.steps of pre-training", low=1)
     finetune_learning_rate: float = setting(1e-3, "peak while fine-tuning", low=0.0)
 

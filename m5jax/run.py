@@ -2,13 +2,12 @@
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
-from m5jax import distributed, inputs, run_folder, settings, sharding
+from m5jax import distributed, inputs, run_folder, settings, sharding, source
 from m5jax.checkpoint import Check, Checkpoints
 from m5jax.config import Config
 from m5jax.data import tokenizer
@@ -79,7 +78,7 @@ def open_run(config: Config) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         if distributed.is_lead():
             print(distributed.device_table(), flush=True)
-        distributed.require_agreement({"configuration": _shared_digest(config), "code": code_digest()})
+        distributed.require_agreement({"configuration": _shared_digest(config), "code": source.digest()})
         folder = _hold(config, stack)
         mesh = sharding.make_mesh(config.mesh)
         _check_batches(config, mesh)
@@ -168,13 +167,6 @@ def require_same(
 def _shared_digest(config: Config) -> str:
     """Of the configuration without what every process has for itself."""
     return settings.digest(dataclasses.replace(config, distributed=type(config.distributed)()))
-
-
-def code_digest() -> str:
-    """Of the source files that run."""
-    package = pathlib.Path(__file__).parent
-    files = sorted(package.rglob("*.py"))
-    return settings.digest({str(path.relative_to(package)): path.read_text(encoding="utf-8") for path in files})
 
 
 def _check_batches(config: Config, mesh: jax.sharding.Mesh) -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 
 from m5jax import config as config_lib
-from m5jax import settings
+from m5jax import settings, source
 from m5jax.config import Config
 from m5jax.errors import M5Error, Preempted
 
@@ -40,6 +40,7 @@ class Result:
       hardware: machine and devices.
       records: digest of the prepared records.
       code: digest of the source files that ran.
+      commit: theirs, see `source.commit`; None if it is not known.
     """
 
     scores: dict[str, float]
@@ -47,6 +48,7 @@ class Result:
     hardware: str
     records: str
     code: str
+    commit: str | None = None
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Leaves the result in a run folder, whole or not at all."""
@@ -118,11 +120,10 @@ def _last_line(log: pathlib.Path) -> str:
 
 def _train(folder: pathlib.Path) -> None:
     """Trains and scores, in this process."""
-    started = time.monotonic()
+    started, code, commit = time.monotonic(), source.digest(), source.commit()  # before files change below the run
     config = config_lib.freeze(json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
     from m5jax import distributed
     from m5jax.data.prepare import prepare
-    from m5jax.run import code_digest
     from m5jax.run_folder import RunFolder
     from m5jax.train import train
 
@@ -133,7 +134,8 @@ def _train(folder: pathlib.Path) -> None:
         seconds=round(time.monotonic() - started, 1),
         hardware=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {distributed.device_table()}",
         records=prepare(config, quiet=True).manifest["digest"],
-        code=code_digest(),
+        code=code,
+        commit=commit,
     ).write(folder)
 
 

@@ -4,19 +4,21 @@ A run's folder is named after a digest of its settings, so rows, seeds and table
 was interrupted goes on. A row that fails is reported, and the others go on.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
 from m5jax import config as config_lib
-from m5jax import settings
+from m5jax import settings, source
 from m5jax.config import Config
-from m5jax.errors import ConfigError, SeriesError
+from m5jax.data import layouts
+from m5jax.data.prepared import MANIFEST, Prepared
+from m5jax.errors import ConfigError, DataError, SeriesError
 from m5jax.tables import base, layout, runs
 from m5jax.tables.layout import FINETUNE, PRETRAIN, Outcome, Row, Table
 from m5jax.tables.paper import TABLES
@@ -74,8 +76,7 @@ def make(config: Config, run_one: RunOne = runs.run) -> None:
             outcome.failed[attempt.seed] = str(error)
             print(f"  failed: {error}", flush=True)
             continue
-        measures = [measure for column in table.columns for measure in column.measures]
-        scores = {measure: found[measure.stage].scores.get(measure.score) for measure in measures}
+        scores = {measure: found[measure.stage].scores.get(measure.score) for measure in layout.measures(table)}
         outcome.values[attempt.seed] = {measure: value for measure, value in scores.items() if value is not None}
     _write(config, table, outcomes, attempts, results)
     failed = [f"{name}, seed {config.seed + seed}" for name, o in outcomes.items() for seed in o.failed]
@@ -159,7 +160,7 @@ def _write(
         "table": table.number,
         "title": table.title,
         "settings": settings.to_dict(config),
-        "commit": _commit(),
+        "commit": sorted({result.commit for result in made}, key=str),  # null: not known
         "code": sorted({result.code for result in made}),
         "hardware": sorted({result.hardware for result in made}),
         "records": sorted({result.records for result in made}),
@@ -182,16 +183,40 @@ def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: lis
         f" {config.batch_size}. Compare differences between rows, not the numbers of one catalogue with another's",
         *table.notes,
     ]
+    lines += filter(None, [layout.told_by(table, outcomes)])
     lines += [
         f"not run: {name}: {o.skipped}" for name, o in outcomes.items() if o.skipped not in ("", "another method")
     ]
     lines += [
         f"failed: {name}, seed {config.seed + s}: {why}" for name, o in outcomes.items() for s, why in o.failed.items()
     ]
+    anew = f"delete {config.workdir} to make them anew"
     for what, seen in (("versions of the code", "code"), ("records", "records"), ("machines", "hardware")):
         if len({getattr(result, seen) for result in made}) > 1:
-            lines.append(f"made by runs of different {what}: delete {config.workdir} to make them anew")
+            lines.append(f"made by runs of different {what}: {anew}")
+    now = source.digest()
+    commits = {result.commit or "not known" for result in made if result.code != now}
+    if commits:
+        lines.append(f"made by other code than today's (commit: {', '.join(sorted(commits))}): {anew}")
+    embedded = config.data.catalogue == "toy"  # drawn from settings, which name the runs
+    if not embedded and {result.records for result in made} - _records_now(config):
+        lines.append(f"made from other records than {config.data.root} has of {catalogue} as it is now: {anew}")
     return lines
+
+
+def _records_now(config: Config) -> set[str]:
+    """Digests of the prepared folders that are of the catalogue as it is now; nothing is prepared for that."""
+    try:
+        now = layouts.digest(layouts.find(config.data.catalogue))
+    except DataError:
+        return set()
+    found = set()
+    for path in pathlib.Path(config.data.root).glob(f"prepared-*/{MANIFEST}"):
+        with contextlib.suppress(DataError):  # a damaged folder has nothing of the catalogue
+            manifest = Prepared.open(path.parent, config.inputs).manifest
+            if manifest["facts"]["catalogue"] == now:
+                found.add(manifest["digest"])
+    return found
 
 
 def _row_as_json(
@@ -213,7 +238,13 @@ def _row_as_json(
             for stage, chosen in attempt.stages.items()
         }
         columns = {c.title: [values.get(measure) for measure in c.measures] for c in table.columns}
-        seed = {"seed": attempt.stages[PRETRAIN].seed, "scores": columns, "failed": outcome.failed.get(attempt.seed)}
+        printed = {measure for c in table.columns for measure in c.measures}
+        seed = {
+            "seed": attempt.stages[PRETRAIN].seed,
+            "scores": columns,
+            "compared": {f"{m.stage}/{m.score}": value for m, value in values.items() if m not in printed},
+            "failed": outcome.failed.get(attempt.seed),
+        }
         seeds.append(seed | stages)
     measured = {
         c.title: [layout.mean_and_spread(v) if (v := list(outcome.of(m).values())) else None for m in c.measures]
@@ -227,13 +258,3 @@ def _row_as_json(
         "skipped": outcome.skipped,
         "seeds": seeds,
     }
-
-
-def _commit() -> str | None:
-    """The commit of the source, marked if files differ from it; None outside a repository, or without git."""
-    command = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:
-        return None
-    return done.stdout.strip() or None
