@@ -189,7 +189,7 @@ TABLES = {
             fused="+Audio", fused_judged=FUSED,
             notes=(f"paper, whole, +Audio: mAP@1 73.77 but Prec@1 74.01; {_EQUAL}",
                    "paper, whole, Text: accuracy 81.11, but 82.11 for the same model in table 5",
-                   "fused over one modality: by that one alone, a listing that lacks it finds nothing and is not found"),
+                   "fused over one modality: by it, a listing that lacks it finds nothing and is not found"),
         ),
         Table(
             4, "combinations of modalities, fine-tuned, coarse / fine", BOTH_TASKS, _COMBINED,
