@@ -239,8 +239,6 @@ def _check_together(config: Config) -> None:
             f" than the {MAX_STRIP_PIXELS} pixels a JPEG holds"
         )
     check_model(model, config.objective, inputs)
-    if config.initialize.run and config.initialize.weights:
-        raise ConfigError("config.initialize.run and config.initialize.weights: training begins with one of them")
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     config.data.corruption.check(inputs)

@@ -135,7 +135,7 @@ def classes_of(config: Config, prepared: Prepared) -> tuple[str, ...]:
 def _data_facts(config: Config, prepared: Prepared) -> dict[str, Any]:
     """The digest of what the listings hold, and by name what was chosen from it or done to it on purpose."""
     data, digest = config.data, prepared.manifest["digest"]
-    done = {"corruption": data.corruption.active(), "complete_only": data.complete_only}
+    done = {"corruption": data.corruption.active(config.inputs), "complete_only": data.complete_only}
     done = {name: value for name, value in done.items() if value}
     return {"digest": settings.digest({"records": digest} | done)} | done if done else {"digest": digest}
 

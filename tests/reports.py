@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import io
 import json
+from collections import Counter
 
 import numpy as np
 from PIL import Image
@@ -68,15 +69,17 @@ def write_prepared(folder, splits, config, rejections=()):
         for name in modalities.NAMES:
             found = [record.state(name).name.lower() for record in listings]
             counts[split][name] = {state: found.count(state) for state in set(found)}
-    keys = [f"{row['modality'] or 'listing'}/{row['reason']}" for row in rejections]
+    reasons = [(row.get("lost", True), f"{row['modality'] or 'listing'}/{row['reason']}") for row in rejections]
+    rejected, noted = (Counter(key for lost, key in reasons if lost == kind) for kind in (True, False))
     manifest = {
         "format": prepared.FORMAT_VERSION,
         "catalogue": str(folder / "products.jsonl"),
         "facts": {"catalogue": "c" * 64},
-        "rows": sum(map(len, splits.values())) + len(rejections),
+        "rows": sum(map(len, splits.values())) + rejected.total(),
         "shard_lengths": {split: [len(listings)] for split, listings in splits.items()},
         "states": counts,
-        "rejected": {key: keys.count(key) for key in keys},
+        "rejected": rejected,
+        "noted": noted,
         "tokenizer": "a" * 64,
         "digest": "b" * 64,
     }

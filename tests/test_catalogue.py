@@ -190,16 +190,16 @@ def test_media_are_files_or_members_of_shards():
     member = {"shard": "images-000.tar", "member": "c.jpg", "width": 7}
     assert listing(images=member).images == (MediaRef("images-000.tar", "c.jpg"),)
     assert str(listing(images=member).images[0]) == "images-000.tar!c.jpg"
-    assert listing(images=None, videos=[]) == listing()
+    assert listing(images=None, videos=[], audios="") == listing()
 
 
 @pytest.mark.parametrize(
     "media",
-    [7, 0, False, "", {}, {"path": 7}, {"shard": "a.tar"}, {"member": "a.jpg"}, {"path": "a.jpg", "sha256": 7}],
+    [7, 0, False, {}, {"path": 7}, {"shard": "a.tar"}, {"member": "a.jpg"}, {"path": "a.jpg", "sha256": 7}],
 )
 def test_other_media_are_refused(media):
     assert refusal(videos=media) == "invalid_field"
-    assert refusal(videos=["a.mp4", media]) == "invalid_field"
+    assert refusal(videos=["a.mp4", media]) == refusal(videos=["a.mp4", ""]) == "invalid_field"
 
 
 def test_long_texts_are_refused_wherever_they_stand():

@@ -135,6 +135,14 @@ def test_digests_tell_settings_apart_by_what_they_change():
     assert inputs.recorded(patch) == inputs.recorded(base)
     assert inputs.preprocessing(patch) != inputs.preprocessing(base)
     assert inputs.recorded(size) != inputs.recorded(base)
+    # A table that stands in the text is met again too, and how.
+    markers = dataclasses.replace(base.table, markers=False)
+    alone, stacked = (
+        dataclasses.replace(base, modalities=("text",), text=dataclasses.replace(base.text, with_table=with_table))
+        for with_table in (False, True)
+    )
+    assert inputs.preprocessing(dataclasses.replace(stacked, table=markers)) != inputs.preprocessing(stacked)
+    assert inputs.preprocessing(dataclasses.replace(alone, table=markers)) == inputs.preprocessing(alone)
     # Settings of a modality that is not in use do not matter.
     text = dataclasses.replace(base, modalities=("text",))
     assert inputs.recorded(text) == inputs.recorded(dataclasses.replace(size, modalities=("text",)))

@@ -1,5 +1,6 @@
 """One listing to one record: four states, never merged, and every loss with its reason."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -145,7 +146,8 @@ def test_states_of_text(root, title, description, state):
         ([], State.EMPTY, ()),
         ([["", " "], ["\u200b", ""]], State.EMPTY, ()),
         ({"colour": None}, State.EMPTY, ()),
-        ([["colour", ""]], State.PRESENT, (("colour", ""),)),
+        ([["colour", ""]], State.EMPTY, ()),
+        ([["heel", "\u200b"], ["c", "red"]], State.PRESENT, (("c", "red"),)),
         ([["", " red "], ["", ""]], State.PRESENT, (("", "red"),)),
         ([["a", "1"], ["a", "1"]], State.PRESENT, (("a", "1"), ("a", "1"))),
     ],
@@ -155,6 +157,29 @@ def test_states_of_a_table(root, table, state, fields):
     assert record is not None
     assert record.state("table") == state
     assert record.fields == fields
+
+
+def test_names_without_value_are_noted_and_null_says_that_there_is_none(root):
+    table = [["heel", ""], ["sole", "\u200b"], ["c", "red"], ["lining", None], ["", ""], ["", "x"]]
+    (note,) = convert.convert(listing(attributes=table), root, INPUTS).rejections
+    assert note == Rejection("x", "field_without_value", "2 left out: heel, sole", modality="table", lost=False)
+    without = small_config(inputs__modalities=("text",)).inputs
+    assert convert.convert(listing(title="x", attributes=table), root, without).rejections == ()
+
+
+def test_what_reading_found_unusable_is_corrupt_and_costs_no_more(root):
+    why = Rejection("x", "invalid_field", "title must be a string", modality="text")
+    whole = dataclasses.replace(whole_listing(), title=None, description=None, corrupt=(why,))
+    conversion = convert.convert(whole, root, INPUTS)
+    assert conversion.rejections == (why,)
+    assert conversion.record is not None
+    assert {name for name in modalities.NAMES if conversion.record.state(name) != State.PRESENT} == {"text"}
+    assert conversion.record.state("text") == State.CORRUPT
+    alone = convert.convert(dataclasses.replace(listing(), corrupt=(why,)), root, INPUTS)
+    assert alone.record is None
+    assert [row.detail for row in alone.rejections] == [why.detail, "text corrupt"]
+    out_of_use = small_config(inputs__modalities=("table",)).inputs
+    assert convert.convert(whole, root, out_of_use).rejections == ()
 
 
 def test_a_listing_with_nothing_present_is_no_record_but_leaves_its_reasons(root):

@@ -81,4 +81,20 @@ def test_rejections_come_by_reason_with_a_few_examples(tmp_path):
     ]
     assert found[0].meaning == "a part of it is missing"
     assert found[0].examples == rows[2:5]
+    assert health.notes(folder) == []
     assert health.rejections(ready(tmp_path / "clean", [listing(0, small_config())])) == []
+
+
+def test_notes_are_counted_by_reason_and_are_no_rejections(tmp_path):
+    rows = [
+        {"id": f"{n}", "reason": reason, "detail": "", "line": 0, "modality": modality, "file": "", "lost": lost}
+        for n, (reason, modality, lost) in enumerate(
+            [("unknown_id", "", False), *[("field_without_value", "table", False)] * 3, ("empty", "image", True)]
+        )
+    ]
+    folder = ready(tmp_path, [listing(0, small_config())], rows)
+    assert health.notes(folder) == [
+        health.Noted("table", "field_without_value", 3),
+        health.Noted("listing", "unknown_id", 1),
+    ]
+    assert [(r.reason, r.count, len(r.examples)) for r in health.rejections(folder)] == [("empty", 1, 1)]

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m5jax.data import json_stream
+from m5jax.data.catalogue import RowError
 from m5jax.errors import DataError
 
 VALUES = st.recursive(
@@ -42,6 +43,25 @@ def test_a_key_that_stands_twice_comes_twice_and_a_mark_of_byte_order_is_nothing
     assert list(json_stream.members(path)) == [("a", 1, 1), ("a", 2, 1)]
 
 
+def test_a_key_that_stands_twice_in_a_value_costs_this_value(write, monkeypatch):
+    monkeypatch.setattr(json_stream, "CHUNK_CHARS", 5)
+    path = write('{"a": {"k": 1, "k": 2}, "b": {"k": 1}, "c": [{"x": {"z": 1, "y": 1, "y": 1}}], "d": {"k": 1}}')
+    values = {key: value for key, value, _ in json_stream.members(path)}
+    assert (values["b"], values["d"]) == ({"k": 1}, {"k": 1})
+    for key, twice in (("a", "'k'"), ("c", "'y'")):
+        assert isinstance(values[key], RowError)
+        assert values[key].reason == "duplicate_key"
+        assert twice in values[key].detail
+
+
+def test_a_place_that_counts_from_the_middle_of_the_file_is_not_told(write, monkeypatch):
+    monkeypatch.setattr(json_stream, "CHUNK_CHARS", 50)
+    path = write('{"a": "' + "x" * 1000 + '", "b": {"c": tru}}')
+    with pytest.raises(DataError) as caught:
+        list(json_stream.members(path))
+    assert str(caught.value) == f"{path} is not one JSON object after the entry 'b': Expecting value. Copy it anew"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -68,7 +88,7 @@ def test_what_is_not_one_object_is_refused_with_the_file_and_the_place(write, te
 
 def test_damage_in_the_middle_comes_after_what_was_whole(write):
     found = json_stream.members(write(b'{"a": {"title": "x"}, "b": {"title": "\xff"}}'))
-    with pytest.raises(DataError, match="utf-8"):
+    with pytest.raises(DataError, match=r"object: not in UTF-8, invalid start byte\. Copy it anew"):
         list(found)
     members = json_stream.members(write('{"a": 1, "b": [' + "[" * 100_000))
     assert next(members) == ("a", 1, 1)

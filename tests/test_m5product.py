@@ -1,6 +1,5 @@
 """The layout of the M5Product release becomes listings: nothing lost without a reason, nothing made up."""
 
-import json
 import sys
 
 import hostile_tasks
@@ -79,89 +78,9 @@ def test_a_product_is_a_listing_with_what_lies_beside_it(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("pv", "fields", "valueless"),
-    [
-        (None, None, []),
-        ("", None, []),
-        ("-", None, []),
-        ("无", None, []),
-        ("a#:#1#;#b#:#2", [("a", "1"), ("b", "2")], []),
-        ("a#:#1#;#", [("a", "1")], []),
-        ("#;##;#a#:#1", [("a", "1")], []),
-        ("a#:#1#;#b", [("a", "1")], ["b"]),
-        ("a#:##;#b#:# #;#c#:#3", [("c", "3")], ["a", "b"]),
-        ("#:#red", [("", "red")], []),
-        ("a#:#b#:#c", [("a", "b#:#c")], []),
-        ("#:#", [], []),
-        ("just text", [], ["just text"]),
-        ("a#:#1#;#a#:#1", [("a", "1"), ("a", "1")], []),
-    ],
-)
-def test_pairs_keep_their_structure_whatever_is_wrong_with_them(pv, fields, valueless):
-    assert m5product.split_pairs(pv) == (fields, valueless)
-
-
-def test_what_is_left_out_without_loss_is_noted(tmp_path):
-    products = {"1": product(pv="a#:##;#b#:#1"), "2": product(label="hats"), "3": product()}
-    lists = {"label_list": ["shoes"], "query_ids": ["1", "9"], "gallery_ids": {"1": "shoes", "2": "shoes"}}
-    listings, lost, notes = read(tmp_path, products, database=[regions("4", title="a hat")], **lists)
-    assert lost == []
-    assert [(row.id, row.split) for row in listings] == [
-        ("1", "query"),
-        ("2", "gallery"),
-        ("3", "train"),
-        ("4", "train"),
-    ]
-    assert listings[0].attributes == (("b", "1"),)
-    assert listings[1].category == ("hats",)
-    assert listings[3] == Listing("4", "train", title="a hat", images=(MediaRef("features.lmdb", "00000000"),))
-    assert reasons(notes) == [
-        ("1", "field_without_value"),
-        ("2", "unknown_label"),
-        ("4", "not_in_info"),
-        ("1", "several_splits"),
-        ("9", "unknown_id"),
-    ]
-    assert all(note.detail for note in notes)
-
-
 def test_without_lists_splits_are_derived_as_ever(tmp_path):
     listings, _, _ = read(tmp_path, {str(i): product() for i in range(100)})
     assert {row.split for row in listings} == {"train", "val", "gallery", "query"}
-
-
-def test_a_bad_product_costs_no_other(tmp_path):
-    bad = {
-        "text": "just text",
-        "title": product(title=7),
-        "pv": product(pv=["a"]),
-        "label": product(label=["shoes"]),
-        "half": product(pv="\ud83d#:#1"),
-        "long": product(url="x" * (1 << 20)),
-        "x" * 300: product(),
-        "": product(),
-        "half \ud83d": product(),
-    }
-    text = json.dumps({"1": product()} | bad | {"2": product()})[:-1] + ', "1": {}}'
-    listings, lost, notes = read(tmp_path, text)
-    assert [row.id for row in listings] == ["1", "2"]
-    assert reasons(lost) == [
-        ("text", "not_an_object"),
-        ("title", "invalid_field"),
-        ("pv", "invalid_field"),
-        ("label", "invalid_field"),
-        ("half", "invalid_utf8"),
-        ("long", "row_too_long"),
-        ("x" * 256, "invalid_id"),
-        ("", "missing_id"),
-        ("half ?", "invalid_utf8"),
-        ("1", "duplicate_id"),
-    ]
-    assert [row.line for row in lost] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
-    assert notes == []
-    for row in lost:
-        json.dumps([row.id, row.detail], ensure_ascii=False).encode()
 
 
 def test_of_lines_and_values_the_first_of_an_id_counts_and_every_bad_one_is_named(tmp_path):

@@ -241,6 +241,28 @@ def test_notes_stop_nothing_and_losses_do(tmp_path, capsys):
         prepare.prepare(config_for(folder, tmp_path / "root", **RELEASE, **few))
 
 
+def test_what_is_lost_of_a_product_is_counted_and_is_no_row_of_its_own(tmp_path, capsys):
+    folder = tmp_path / "release"
+    products = {"1": product(title=7), "2": product(pv=["x"]), "3": product(), "4": product(pv="a#:#")}
+    database = [*map(regions, "124"), *[b"garbage"] * 3]
+    write_layout(folder, products, database=database, train_ids=["1", "2", "3", "4"])
+    made = prepare.prepare(config_for(folder, tmp_path / "root", **RELEASE, data__max_rejected=1.0))
+    records = all_records(made)
+    assert [records[identity].state("text") for identity in "1234"] == [C, P, P, P]
+    assert [records[identity].state("table") for identity in "1234"] == [P, C, P, E]
+    assert [records[identity].state("image") for identity in "1234"] == [P, P, A, P]
+    assert made.manifest["rows"] == 4
+    assert made.manifest["rejected"] == {
+        "text/invalid_field": 1, "table/invalid_field": 1, "image/undecodable": 3,
+    }  # fmt: skip
+    assert made.manifest["noted"] == {"table/field_without_value": 1}
+    shown = capsys.readouterr().out
+    assert "prepared 4 listings from 4 rows" in shown
+    assert "3 image entries name no listing: of the absent, up to as many are corrupt" in shown
+    with pytest.raises(DataError, match=r"3 of 4 listings .* config\.data\.max_rejected = 0\.7"):
+        prepare.prepare(config_for(folder, tmp_path / "other", **RELEASE, data__max_rejected=0.7), quiet=True)
+
+
 def test_prepared_once_the_release_is_not_read_again(broken, monkeypatch):
     config, made = broken
     monkeypatch.setattr(layouts, "read", None)

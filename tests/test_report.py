@@ -41,7 +41,8 @@ def page(tmp_path_factory):
         for step in (*range(1, 61), 9000)
     ]
     scores = [{"step": step, "retrieval/category/fused/p@1": step / 100} for step in (20, 40, 60, 9000)]
-    scored = rich(tmp_path_factory.mktemp("rich"), metrics=steps, evaluations=scores)
+    note = {"id": "listing-1", "reason": "field_without_value", "detail": "", "modality": "table", "lost": False}
+    scored = rich(tmp_path_factory.mktemp("rich"), metrics=steps, evaluations=scores, rejections=[note])
     return scored, Page(report.render(scored))
 
 
@@ -101,6 +102,12 @@ def test_logs_are_shown_up_to_the_scored_step(page):
     assert "2 updates were not finite and were not made" in words(shown)
     assert "Scores during training" in shown.text
     assert "9,000" not in shown.text
+
+
+def test_notes_are_counted_beside_rejections(page):
+    _, shown = page
+    assert "Nothing was rejected: all 42 rows" in words(shown)
+    assert "nothing lost that could have been used: 1 × table: field without value." in words(shown)
 
 
 def test_every_modality_of_a_listing_is_seen(page):

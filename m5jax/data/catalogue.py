@@ -43,7 +43,7 @@ class MediaRef:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """One product entry. None means absent; an empty string or tuple means there, with nothing in it.
+    """One product entry. None, and no media, mean absent; an empty text or table means there, with nothing in it.
 
     Attributes:
       id: unique in the catalogue.
@@ -54,6 +54,7 @@ class Listing:
       title, description: text.
       attributes: (name, value) pairs in the seller's order; names may repeat or be empty.
       images, videos, audios: media, main one first.
+      corrupt: of modalities that reading alone found unusable, why.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Listing:
     images: tuple[MediaRef, ...] = ()
     videos: tuple[MediaRef, ...] = ()
     audios: tuple[MediaRef, ...] = ()
+    corrupt: "tuple[Rejection, ...]" = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class RowError(ValueError):
         self.reason, self.detail = reason, detail
 
 
-_KEYS = frozenset(field.name for field in dataclasses.fields(Listing))
+_KEYS = frozenset(field.name for field in dataclasses.fields(Listing)) - {"corrupt"}
 
 
 def find(path: str | pathlib.Path) -> pathlib.Path:
@@ -217,8 +219,8 @@ def parse(row: dict[str, Any]) -> Listing:
         raise RowError("missing_id", "every listing needs an id, a non-empty string")
     if len(identity) > MAX_ID_CHARS or not identity.isprintable():
         raise RowError("invalid_id", f"an id has at most {MAX_ID_CHARS} printable characters")
-    source, instance = _text(row, "source") or "", _text(row, "instance_id") or ""
-    split = _text(row, "split") or derived_split(identity, instance)
+    source, instance = text(row, "source") or "", text(row, "instance_id") or ""
+    split = text(row, "split") or derived_split(identity, instance)
     if split not in SPLITS:
         raise RowError("invalid_split", f"split {split!r} is not one of {', '.join(SPLITS)}")
     return Listing(
@@ -227,9 +229,9 @@ def parse(row: dict[str, Any]) -> Listing:
         source=source,
         instance_id=instance,
         category=_category(row.get("category")),
-        title=_text(row, "title"),
-        description=_text(row, "description"),
-        attributes=_attributes(row.get("attributes")),
+        title=text(row, "title"),
+        description=text(row, "description"),
+        attributes=attributes(row.get("attributes")),
         images=_media(row, "images"),
         videos=_media(row, "videos"),
         audios=_media(row, "audios"),
@@ -247,7 +249,8 @@ def derived_split(identity: str, instance: str) -> str:
     return "query" if int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16) % 3 == 0 else "gallery"
 
 
-def _text(row: dict[str, Any], key: str) -> str | None:
+def text(row: dict[str, Any], key: str) -> str | None:
+    """The text under a key; None if there is none. Raises RowError."""
     value = row.get(key)
     if not isinstance(value, str | None):
         raise RowError("invalid_field", f"{key} must be a string or null, not {type(value).__name__}")
@@ -267,8 +270,8 @@ def _category(value: Any) -> tuple[str, ...]:
     return tuple(_bounded(label, "category") for label in labels)
 
 
-def _attributes(value: Any) -> tuple[tuple[str, str], ...] | None:
-    """(name, value) pairs. One whose value is null is left out: tables with fixed columns are full of them."""
+def attributes(value: Any) -> tuple[tuple[str, str], ...] | None:
+    """(name, value) pairs, without null values: tables with fixed columns are full of them. Raises RowError."""
     if value is None:
         return None
     pairs = list(value.items()) if isinstance(value, dict) else value
@@ -289,7 +292,7 @@ def _scalar(value: Any) -> str:
 
 def _media(row: dict[str, Any], key: str) -> tuple[MediaRef, ...]:
     value = row.get(key)
-    refs = [] if value is None else [value] if isinstance(value, (str, dict)) else value
+    refs = [] if value is None or value == "" else [value] if isinstance(value, (str, dict)) else value
     if not isinstance(refs, list):
         raise RowError("invalid_field", f"{key} must be a list of files")
     return tuple(_media_ref(ref, key) for ref in refs)

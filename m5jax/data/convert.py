@@ -24,7 +24,7 @@ class Conversion:
 
     Attributes:
       record: None if nothing of the listing is present.
-      rejections: what was lost on the way: a media file, or the listing itself; and notes of what was only cut.
+      rejections: what was lost on the way, a modality or the listing itself; and notes of what was only left out.
     """
 
     record: Record | None
@@ -43,10 +43,16 @@ def convert(
       broken: modalities whose file ends its decoder, and how it did; it is not touched again.
     """
     states, payloads, rejections = dict.fromkeys(modalities.NAMES, State.ABSENT), {}, []
+    unusable = {rejection.modality: rejection for rejection in listing.corrupt}
     for name in inputs.kept:
+        if name in unusable:
+            states[name] = State.CORRUPT
+            rejections.append(unusable[name])
+            continue
         if modalities.TABLE[name].kind == "tokens":
-            states[name], kept = _text(listing) if name == "text" else _table(listing)
+            states[name], kept, notes = _text(listing) if name == "text" else _table(listing)
             payloads |= kept
+            rejections += notes
             continue
         refs: tuple[MediaRef, ...] = getattr(listing, modalities.TABLE[name].field)
         if not refs:
@@ -107,20 +113,25 @@ def _payload(name: str, data: bytes, chosen: Any) -> tuple[Any, int]:
     return audio.log_mel(samples, chosen.sample_rate, chosen.window, chosen.hop, chosen.mels), 0
 
 
-def _text(listing: Listing) -> tuple[State, dict[str, Any]]:
+def _text(listing: Listing) -> tuple[State, dict[str, Any], list[Rejection]]:
     parts = {"title": listing.title, "description": listing.description}
     if all(part is None for part in parts.values()):
-        return State.ABSENT, {}
+        return State.ABSENT, {}, []
     parts = {key: _content(part or "") for key, part in parts.items()}
-    return (State.PRESENT if any(parts.values()) else State.EMPTY), parts
+    return (State.PRESENT if any(parts.values()) else State.EMPTY), parts, []
 
 
-def _table(listing: Listing) -> tuple[State, dict[str, Any]]:
+def _table(listing: Listing) -> tuple[State, dict[str, Any], list[Rejection]]:
+    """State and fields; a name without value says nothing, and is noted. A value without name stays."""
     if listing.attributes is None:
-        return State.ABSENT, {}
-    fields = tuple((_content(name), _content(value)) for name, value in listing.attributes)
-    fields = tuple(field for field in fields if any(field))
-    return (State.PRESENT if fields else State.EMPTY), {"fields": fields}
+        return State.ABSENT, {}, []
+    pairs = [(_content(name), _content(value)) for name, value in listing.attributes]
+    fields, valueless = tuple(pair for pair in pairs if pair[1]), [name for name, value in pairs if name and not value]
+    notes = []
+    if valueless:
+        detail = f"{len(valueless)} left out: " + ", ".join(name[:40] for name in valueless[:8])
+        notes.append(Rejection(listing.id, "field_without_value", detail, modality="table", lost=False))
+    return (State.PRESENT if fields else State.EMPTY), {"fields": fields}, notes
 
 
 def _content(text: str) -> str:

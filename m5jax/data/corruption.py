@@ -9,7 +9,8 @@ corrupted at every larger one, and neither the order of the listings nor who rea
 * noise: the content is that of another listing of the split that has the modality, the same one at every ratio. It
   is what the catalogue says of that listing: noise is not handed on. A modality that only one listing has stays.
 
-Ratios are shares of the listings that have the modality. Of one that is chosen for both, nothing is left to be noisy.
+Ratios are shares of the listings that have the modality; what goes missing goes first, so that the ratio of noise is
+a share of those that keep it.
 """
 
 import dataclasses

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from m5jax.data.catalogue import RowError
 from m5jax.errors import DataError
 
 CHUNK_CHARS = 1 << 20
@@ -14,7 +15,7 @@ MAX_MEMBER_CHARS = 1 << 24
 def members(path: pathlib.Path) -> Iterator[tuple[str, Any, int]]:
     """The members of the object in a file, in order, as key, value, and characters of the value.
 
-    A key that stands twice comes twice.
+    A key that stands twice comes twice; of a value that has a key twice in it a `RowError` comes instead.
 
     Raises:
       DataError: it is not one JSON object in UTF-8, or a member is longer than 16 Mi characters.
@@ -40,7 +41,14 @@ def members(path: pathlib.Path) -> Iterator[tuple[str, Any, int]]:
                 raise ValueError("something follows its end")
     except (ValueError, RecursionError) as error:
         after = f" after the entry {key!r}" if key else ""
-        raise DataError(f"{path} is not one JSON object{after}: {error}. Copy it anew") from error
+        raise DataError(f"{path} is not one JSON object{after}: {_why(error)}. Copy it anew") from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, without the place, which json and the codecs count from the start of their window."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return f"not in UTF-8, {error.reason}" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 class _Reader:
@@ -48,7 +56,8 @@ class _Reader:
 
     def __init__(self, file: TextIO):
         self._file, self._text, self._at = file, "", 0
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
+        self._twice: list[str] = []  # keys of the value under way
 
     def peek(self) -> str:
         """The next character that is no blank; empty at the end."""
@@ -67,9 +76,10 @@ class _Reader:
         self._at += 1
 
     def value(self) -> tuple[Any, int]:
-        """The JSON value that is next, and its characters."""
+        """The JSON value that is next, or a `RowError` if it has a key twice, and its characters."""
         self.peek()
         while True:
+            self._twice.clear()
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except ValueError:
@@ -79,7 +89,15 @@ class _Reader:
             length = end - self._at
             if len(self._text) - end > 2 or not self._read_on():  # behind the window a number may go on: 1, e+, 5
                 self._at += length
+                if self._twice:
+                    value = RowError("duplicate_key", f"{self._twice[0][:80]!r} stands twice in an object")
                 return value, length
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) != len(pairs):
+            keys = [key for key, _ in pairs]
+            self._twice.append(next(key for key in keys if keys.count(key) > 1))
+        return found
 
     def _read_on(self) -> bool:
         more = self._file.read(CHUNK_CHARS)

@@ -4,6 +4,7 @@ One JSON object holds title, table and label of every product; regions of pictur
 (`m5product_regions.py`), features of clips and sounds in one .npy file each; lists of ids name the splits.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -78,7 +79,7 @@ def read(info: pathlib.Path, inputs: Inputs, processes: KillablePool, quiet: boo
     """Every product of the JSON object, in order, then pictures of products that it does not have.
 
     A product without regions is a listing without picture; the release drops it. Notes, rejections with `lost` false,
-    come beside listings: for values that are missing in tables, labels and ids that a list does not have.
+    come beside listings: for labels that cannot be used, labels and ids that a list does not have.
 
     Args:
       info: the listing file, as `find` gives it.
@@ -115,19 +116,19 @@ class _Reading:
 
     def rows(self) -> Iterator[Listing | Rejection]:
         """What `read` gives."""
-        seen: set[str] = set()
+        made: dict[str, bool] = {}  # every id met: is there a listing of it?
         for line, identity, product, length in self._products():
             notes: list[Rejection] = []
             try:
-                if identity in seen:
+                if made.setdefault(identity, False):
                     raise RowError("duplicate_id", f"id {identity!r} stands earlier in {INFO}")
-                seen.add(identity)
-                entry = self._entries.pop(identity, None)
                 if length > catalogue.MAX_ROW_BYTES:
                     raise RowError("row_too_long", f"{length} characters; the limit is {catalogue.MAX_ROW_BYTES}")
-                listing = self._listing(identity, product, entry, notes)
+                listing = self._listing(identity, product, self._entries.get(identity), notes)
+                made[identity] = True
+                self._entries.pop(identity, None)
                 if not line:
-                    detail = f"has regions, and is not in {INFO}: title and picture alone"
+                    detail = f"has regions, and {INFO} has no entry of it that can be used: title and picture alone"
                     notes.append(Rejection(identity, "not_in_info", detail, lost=False))
                 yield from notes
                 yield listing
@@ -137,7 +138,7 @@ class _Reading:
                 yield Rejection(known, error.reason, error.detail, line=line)
         yield from self._beside
         for identity, split in self._splits.items():
-            if identity not in seen:
+            if identity not in made:
                 detail = f"is in {SPLIT_LISTS[split]} and nowhere else"
                 yield Rejection(identity[: catalogue.MAX_ID_CHARS], "unknown_id", detail, lost=False)
 
@@ -151,37 +152,44 @@ class _Reading:
     def _listing(self, identity: str, product: Any, entry: Entry | None, notes: list[Rejection]) -> Listing:
         """One product as a listing; what is left out without loss is added to `notes`.
 
+        A title or a table that cannot be used is corrupt; the rest of the product stays.
+
         Raises:
-          RowError: a field has the wrong type or an impossible value.
+          RowError: it is no object, or its id cannot be one.
         """
+        if isinstance(product, RowError):
+            raise product
         if not isinstance(product, dict):
             raise RowError("not_an_object", f"a product must be one, not {type(product).__name__}")
-        title, pv, label = (product.get(key) for key in ("title", "pv", "label"))
-        try:
-            json.dumps([identity, title, pv, label], ensure_ascii=False).encode()
-        except UnicodeError as error:  # half a character, "\\ud83d": nobody could write it
-            raise RowError("invalid_utf8", str(error)) from error
-        if not isinstance(label, str | None):
-            raise RowError("invalid_field", f"label must be a string or null, not {type(label).__name__}")
-        fields, valueless = split_pairs(pv)
         row = {
-            "id": identity,
+            "id": _whole(identity),
             "split": self._splits.get(identity, "train") if self._splits else None,
-            "category": label or None,
-            "title": title,
-            "attributes": fields,
             "images": [{"shard": entry.ref.path, "member": entry.ref.member}] if entry else [],
         }
         for name, there in self._files.items():
             if f"{identity}.npy" in there:
                 row[f"{name}s"] = f"{FOLDERS[name]}/{identity}.npy"
-        listing = catalogue.parse(row)
-        if valueless:
-            detail = f"{len(valueless)} left out: " + ", ".join(name[:40] for name in valueless[:8])
-            notes.append(Rejection(identity, "field_without_value", detail, modality="table", lost=False))
+        listing, parts, corrupt = catalogue.parse(row), {}, []
+        for key, modality, part in (("title", "text", _title), ("attributes", "table", _table)):
+            try:
+                parts[key] = part(product)
+            except RowError as error:
+                corrupt.append(Rejection(identity, error.reason, error.detail, modality=modality))
+        return dataclasses.replace(
+            listing, category=self._category(identity, product, notes), **parts, corrupt=tuple(corrupt)
+        )
+
+    def _category(self, identity: str, product: dict[str, Any], notes: list[Rejection]) -> tuple[str, ...]:
+        """The label of a product, if there is one; what is wrong with it is noted."""
+        label = product.get("label")
+        try:
+            label = catalogue.text({"label": str(label) if isinstance(label, int) else _whole(label)}, "label")
+        except RowError as error:
+            notes.append(Rejection(identity, error.reason, error.detail, lost=False))
+            return ()
         if label and self._labels is not None and label not in self._labels:
             notes.append(Rejection(identity, "unknown_label", f"{label[:80]!r} is not in {LABELS}", lost=False))
-        return listing
+        return (label,) if label else ()
 
     def _split_lists(self, root: pathlib.Path) -> dict[str, str]:
         """The split of every id that a list names; the first of `SPLIT_LISTS` counts."""
@@ -195,12 +203,33 @@ class _Reading:
         return splits
 
 
-def split_pairs(pv: Any) -> tuple[list[tuple[str, str]] | None, list[str]]:
-    """The table in ``name#:#value#;#name#:#value``, and the names that have no value, which are left out.
+def _whole(value: Any) -> Any:
+    """The value.
+
+    Raises:
+      RowError: half a character is in it, "\\ud83d": nobody could write it.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError as error:
+        raise RowError("invalid_utf8", str(error)) from error
+    return value
+
+
+def _title(product: dict[str, Any]) -> str | None:
+    return catalogue.text({"title": _whole(product.get("title"))}, "title")
+
+
+def _table(product: dict[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    return catalogue.attributes(split_pairs(_whole(product.get("pv"))))
+
+
+def split_pairs(pv: Any) -> list[tuple[str, str]] | None:
+    """The table in ``name#:#value#;#name#:#value``.
 
     Absent (None) if it is missing or of one character at most: the release writes "-" where a product has none, and
     its loaders take every text of one character for that. Only the first mark inside a pair separates; a pair without
-    name keeps its value; separators with nothing between them are nothing.
+    name keeps its value, one without value stays for the notes; separators with nothing between them are nothing.
 
     Raises:
       RowError: it is not text.
@@ -208,15 +237,9 @@ def split_pairs(pv: Any) -> tuple[list[tuple[str, str]] | None, list[str]]:
     if not isinstance(pv, str | None):
         raise RowError("invalid_field", f"pv must be a string or null, not {type(pv).__name__}")
     if pv is None or len(pv) <= 1:
-        return None, []
-    fields, valueless = [], []
-    for pair in pv.split(BETWEEN_PAIRS):
-        name, _, value = pair.partition(BETWEEN_NAME_AND_VALUE)
-        if value.strip():
-            fields.append((name, value))
-        elif name.strip():
-            valueless.append(name)
-    return fields, valueless
+        return None
+    pairs = (pair.partition(BETWEEN_NAME_AND_VALUE) for pair in pv.split(BETWEEN_PAIRS))
+    return [(name, value) for name, _, value in pairs if name or value]
 
 
 def _ids(path: pathlib.Path) -> list[str]:

@@ -85,7 +85,7 @@ class _Preparation:
         self.root = listing_file.parent
         self.codec = records.RecordCodec(config.inputs)
         self.rejections: list[Rejection] = []
-        self.rows = self.bad_rows = 0
+        self.rows = self.bad_rows = 0  # listings seen; and what was lost while reading, rows or parts of unknown rows
         self.damaged: set[str] = set()  # ids of listings that lost a file, or all they had
 
     def run(self, facts: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ class _Preparation:
             if isinstance(row, Rejection):
                 self.rejections.append(row)
                 self.bad_rows += row.lost
-                self.rows += row.lost
+                self.rows += row.lost and not row.modality  # of regions alone the listing comes by itself
                 continue
             self.rows += 1
             shard = filling.get(row.split)
@@ -195,7 +195,7 @@ class _Preparation:
     def _check_rejected(self, rows: int, of_rows: bool = True) -> None:
         """Stops above the allowed share of `rows`; without `of_rows` they are converted listings, none a bad row."""
         limit = self.config.data.max_rejected
-        lost = len(self.damaged) + self.bad_rows * of_rows
+        lost = min(len(self.damaged) + self.bad_rows * of_rows, rows)  # entries of regions may be more
         if lost > limit * rows:
             for part in (self.folder / "parts").glob("*.json"):
                 part.unlink()  # files may be mended in place: the next preparation reads them again
@@ -221,6 +221,9 @@ class _Preparation:
                 f"{count:,} {state}" for state, count in sorted(states[name].items(), key=lambda c: -c[1])
             )
             print(f"  {name:<6} {counts}")
+        unknown = collections.Counter(row.modality for row in self.rejections if row.modality and not row.id)
+        for name, count in unknown.items():
+            print(f"  {count:,} {name} entries name no listing: of the absent, up to as many are corrupt")
         for word, lost in (("rejected", True), ("noted", False)):
             for reason, count in self._counts(lost).most_common():
                 print(f"  {word} {count:,} {reason}")

@@ -136,7 +136,7 @@ class Prepared:
           DataError: the split has none.
         """
         self._need(split)
-        if not self.corruption.active() or split not in self.corruption.splits:
+        if not self.corruption.active(self.inputs) or split not in self.corruption.splits:
             return NOTHING
         return draw(self.corruption, self.ids(split), self._recorded_states(split), self.inputs.shown)
 

@@ -85,6 +85,15 @@ class Rejected:
     examples: list[dict[str, str | int]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """How often something was left out with nothing lost that could have been used."""
+
+    modality: str
+    reason: str
+    count: int
+
+
 def state_bars(prepared: Prepared) -> dict[str, list[StateBar]]:
     """Per modality in use, its states in every split, as the model met them."""
     order = (State.PRESENT, State.ABSENT, State.EMPTY, State.CORRUPT)
@@ -131,7 +140,7 @@ def categories(indices: Sequence[Index]) -> Categories | None:
     unknown = counts.pop("", 0)
     if not counts:
         return None
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ranked = _ranked(counts)
     sizes = np.asarray([count for _, count in ranked])
     top = max(1, round(TOP_SHARE * len(sizes)))
     return Categories(
@@ -152,6 +161,12 @@ def gini(sizes: np.ndarray) -> float:
     return float(((2 * np.arange(1, n + 1) - n - 1) * ascending).sum() / (n * ascending.sum()))
 
 
+def notes(prepared: Prepared) -> list[Noted]:
+    """What preparation left out without loss, by reason, most frequent first."""
+    counted = [(key.split("/", 1), count) for key, count in _ranked(prepared.manifest["noted"])]
+    return [Noted(modality, reason, count) for (modality, reason), count in counted]
+
+
 def rejections(prepared: Prepared) -> list[Rejected]:
     """What preparation could not use, by reason, most frequent first, with examples."""
     counted: Mapping[str, int] = prepared.manifest["rejected"]
@@ -167,7 +182,12 @@ def rejections(prepared: Prepared) -> list[Rejected]:
                 if len(kept) < EXAMPLES:
                     kept.append(row)
     found = []
-    for key, count in sorted(counted.items(), key=lambda item: (-item[1], item[0])):
+    for key, count in _ranked(counted):
         modality, reason = key.split("/", 1)
         found.append(Rejected(modality, reason, files.REASONS.get(reason, ""), count, examples[key]))
     return found
+
+
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Most frequent first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -211,6 +211,7 @@ def _health(scored: Scored) -> dict[str, Any]:
         "categories": categories,
         "tail": categories and _tail(categories),
         "rejections": health.rejections(prepared),
+        "notes": health.notes(prepared),
         "rows": prepared.manifest["rows"],
     }
 
