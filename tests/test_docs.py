@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = [*ROOT.glob("configs/*.py"), *ROOT.glob("launch/*"), *ROOT.glob("m5jax/**/*.py")]
 SETTINGS = {path for path, _, _ in settings.describe(config_lib.Config, "config")}
-READERS = ("catalogue", "convert", "m5product", "m5product_regions")
+READERS = ("catalogue", "convert", "json_stream", "m5product", "m5product_regions")
 SECTIONS = {path.rpartition(".")[0] for path in SETTINGS}
 
 
@@ -49,7 +49,7 @@ def test_every_reason_and_every_key_of_a_catalogue_is_documented():
     assert {"too_many_rows", "not_in_info", "unknown_label"} <= of_rows
     reasons = of_rows | set(files.REASONS) | {"decoder_crashed", "decoder_timeout", "nothing_present"}
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
-    keys = {field for field in catalogue.Listing.__dataclass_fields__ if f"`{field}`" not in page}
+    keys = {field for field in catalogue.KEYS if f"`{field}`" not in page}
     assert keys == set()
 
 

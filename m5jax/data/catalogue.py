@@ -102,7 +102,7 @@ class RowError(ValueError):
         self.reason, self.detail = reason, detail
 
 
-_KEYS = frozenset(field.name for field in dataclasses.fields(Listing)) - {"corrupt"}
+KEYS = frozenset(field.name for field in dataclasses.fields(Listing)) - {"corrupt"}
 
 
 def find(path: str | pathlib.Path) -> pathlib.Path:
@@ -166,7 +166,7 @@ def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | Ro
 
     try:
         file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
-        columns = [name for name in file.schema_arrow.names if name in _KEYS]  # others may be of any type and size
+        columns = [name for name in file.schema_arrow.names if name in KEYS]  # others may be of any type and size
         rows = (row for batch in file.iter_batches(batch_size=1024, columns=columns) for row in _batch_rows(batch))
         yield from enumerate(rows, start=1)
     except (OSError, pyarrow.ArrowException) as error:
