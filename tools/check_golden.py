@@ -10,7 +10,8 @@ A folder holds the configuration, the weights, the inputs and the outputs of the
 
 The kind is the folder's name unless --kind says otherwise. Prints the largest absolute difference of every output (of
 gradient norms: relative), and last the same as one line of JSON. Exit code 0: everything is within its limit; 1:
-something is not; otherwise as m5jax.errors. States at padding are not compared: nothing reads them.
+something is not; otherwise as m5jax.errors. States at padding are not compared, and no label may lie there. The first
+token of a sequence stands for it, and is never masked where the modality is there.
 """
 
 import argparse
@@ -100,7 +101,9 @@ def check_scale(folder: pathlib.Path) -> Differences:
     found = jax.device_get(states(params))
     means = jax.jit(lambda p: _means(model, p, batch))(params)
     found |= {name: np.asarray([means[ours]]) for name, ours in LOSSES.items()}
-    masks = {name: _sequence_mask(batch[name]) for name in HARMONY_ORDER}
+    masks = {
+        name: a["mask"] if "ids" in a else np.column_stack([a["first_mask"], a["mask"]]) for name, a in batch.items()
+    }
     seen = {f"encoded_{name}": mask for name, mask in masks.items()}
     seen["fusion_sequence"] = np.concatenate([masks[name] for name in FUSION_ORDER], 1)
     differences = _differences(expected, found, seen)
@@ -212,10 +215,6 @@ def _selection(chosen: np.ndarray) -> Arrays:
     return {"positions": positions, "valid": chosen, "hidden": np.zeros_like(chosen)}
 
 
-def _sequence_mask(arrays: Arrays) -> np.ndarray:
-    return arrays["mask"] if "ids" in arrays else np.column_stack([arrays["first_mask"], arrays["mask"]])
-
-
 def _means(model: Any, params: Any, batch: Arrays) -> Arrays:
     losses = model.losses(params, batch, None)
     objectives = losses.separable | model.couple(params, losses.coupled, batch)
@@ -230,8 +229,8 @@ def _differences(expected: Arrays, found: Arrays, masks: Arrays) -> Differences:
     for name, theirs in expected.items():
         ours = found.get(name)
         largest = np.inf
-        if ours is not None and ours.shape == theirs.shape:
-            difference = np.abs(np.asarray(ours, np.float64) - theirs)
+        if ours is not None and (ours.shape == theirs.shape or ours.size == theirs.size == 1):
+            difference = np.abs(np.asarray(ours, np.float64).reshape(theirs.shape) - theirs)
             if name in masks:
                 difference = difference[masks[name]]
             largest = _finite(difference.max(initial=0.0))

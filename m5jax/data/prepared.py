@@ -23,7 +23,7 @@ from m5jax.inputs import CLEAN, Corruption, Inputs
 from m5jax.modalities import State
 
 MANIFEST, REJECTIONS = "manifest.json", "rejections.jsonl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
