@@ -151,12 +151,12 @@ def test_too_few_positions_and_a_readout_without_its_layer_are_refused():
 
 @pytest.mark.parametrize("name", ["scale_paper", "scale_released"])
 def test_the_small_presets_train_by_command(name, three_modalities, tmp_path):
-    quick = [
-        f"--config.{change}"
-        for change in ("steps=1", "batch_size=8", "model.width=32", "model.projection=16", "evaluate.batch_size=16")
-        + ("inputs.image.size=16", "inputs.image.patch=8", "inputs.modalities=image,text,table", "data.vocabulary=400")
-        + ("evaluate.probe=False", "evaluate.cluster=False", "export.after_training=False")
-    ]
+    quick = (
+        "steps=1 batch_size=8 evaluate.batch_size=16 evaluate.probe=False evaluate.cluster=False"
+        " export.after_training=False model.width=32 model.projection=16 inputs.image.size=16 inputs.image.patch=8"
+        " inputs.modalities=image,text,table data.vocabulary=400"
+    )
+    quick = [f"--config.{change}" for change in quick.split()]
     assert runs.run(three_modalities, tmp_path, *quick, file=str(CONFIGS / f"{name}.py")) == 0
 
 

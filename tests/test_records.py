@@ -210,7 +210,7 @@ def test_an_index_keeps_what_scores_need(tmp_path):
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
-    [(None, "not a finished prepared folder"), ("", "is damaged"), ('{"format": 0}', "format 0, not 1: prepare again")],
+    [(None, "not a finished prepared folder"), ("", "is damaged"), ('{"format": 0}', "format 0, not 2: prepare again")],
 )
 def test_a_folder_that_is_not_ready_is_an_error_that_names_it(tmp_path, manifest, message):
     if manifest is not None:
