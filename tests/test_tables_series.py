@@ -74,8 +74,9 @@ def test_the_table_holds_means_spreads_and_every_number(tmp_path, capsys):
         assert "10.50±0.71/10.50±0.71" in text  # one modality, seeds 0 and 1: 10 and 11 percent
         assert "+Image over Text: Acc +10.00 ± 0.00 better; mAP@1 pre-trained +10.00" in text
         assert "82.11" in text
-        assert "+Audio, fused over text: coarse mAP@10 pre-trained +25.25 ± 0.35 better; coarse mAP@10 fine-" in text
-        assert "of these 32, about 2" in text
+        assert "+Audio, fused over text: coarse mAP@1 pre-trained" in text
+        assert "; coarse mAP@10 pre-trained +25.25 ± 0.35 better; coarse mAP@10 fine-" in text
+        assert "of these 52, about 3" in text
     row = numbers["rows"][1]
     assert row["row"] == "+Image"
     assert row["paper_percent"]["mAP@1"] == [51.47, 67.02]

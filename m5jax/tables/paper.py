@@ -36,8 +36,9 @@ FINETUNED = _ranked((FINETUNE, COARSE))
 # Not in the paper: fine-tuning on categories hides what pre-training knows of products.
 PRODUCTS = Column("fine mAP@10", (Measure(PRETRAIN, f"{FINE}/map@10"),))
 FUSED = tuple(
-    Column(f"{name} mAP@10", tuple(Measure(stage, f"{task}/map@10") for stage in (PRETRAIN, FINETUNE)))
+    Column(f"{name} mAP@{k}", tuple(Measure(stage, f"{task}/map@{k}") for stage in (PRETRAIN, FINETUNE)))
     for name, task in (("coarse", COARSE), ("fine", FINE))
+    for k in (1, 10)
 )
 GROUPED = (
     Column("mAP@1", (Measure(PRETRAIN, f"{COARSE}/map@1"),)),
