@@ -102,7 +102,7 @@ class Objective:
     )
     harmony_weighting: str = setting(
         "agreement",
-        "how embeddings become weights: as released, which lets a modality that disagrees weigh most in the masked"
+        "how embeddings, where they are the source, become weights: as released, which lets a modality that disagrees weigh most in the masked"
         " objectives, or by agreement: what agrees with nothing weighs least",
         choices=("released", "agreement"),
     )

@@ -95,6 +95,17 @@ def with_harmony_off(config):
     return values
 
 
+def test_the_way_from_embeddings_to_weights_says_nothing_of_free_ones():
+    batch, losses = random_batch(small_config(), 50, 8), set()
+    for weighting in ("released", "agreement"):
+        free = {"objective__harmony": "both", "objective__harmony_source": "free", "objective__harmony_detach": False}
+        scale = Compiled(small_config(**free, objective__harmony_weighting=weighting))
+        params = scale.init(jax.random.key(0))
+        params["harmony"] = jax.random.normal(jax.random.key(1), (5, 5))
+        losses.add(float(scale.loss(params, batch)[0]))
+    assert len(losses) == 1
+
+
 def test_shared_parts_are_one():
     released, paper = (Compiled(small(p)).model for p in (presets.scale_released, presets.scale_paper))
     shared, own = (jax.eval_shape(model.init, jax.random.key(0)) for model in (released, paper))

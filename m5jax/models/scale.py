@@ -33,7 +33,8 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
     objective = config.objective
     names = tuple(name for name in HARMONY_ORDER if name in specs)
     tasks = {n: modalities.TABLE[n].objective for n in names if getattr(objective, modalities.TABLE[n].objective)}
-    by_agreement = objective.harmony != "off" and objective.harmony_weighting == "agreement"
+    is_free = objective.harmony != "off" and objective.harmony_source == "free"
+    by_agreement = objective.harmony != "off" and not is_free and objective.harmony_weighting == "agreement"
 
     def present(batch: Batch) -> Bool[Array, "b m"]:
         return jnp.stack([presence(batch[name]) for name in names], -1)
@@ -43,7 +44,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
         ones = jnp.ones((*there.shape, there.shape[1]))
         if objective.harmony == "off" or on not in objective.harmony_on:
             return ones, ones
-        if objective.harmony_source == "free":
+        if is_free:
             matrix = harmony.free(network.harmony[...], there)
         else:
             matrix = (harmony.agreement if by_agreement else harmony.harmony)(vectors, there)
@@ -54,7 +55,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
         """Sum and number of an objective's losses under the weights of the listings [B]."""
         sums, counts = total
         losses = weight * sums
-        if objective.harmony_source == "free" and on in objective.harmony_on and objective.harmony != "off":
+        if is_free and on in objective.harmony_on:
             losses = losses + harmony.barrier(weight) * counts
         return losses.sum(), counts.sum()
 
