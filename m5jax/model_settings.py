@@ -102,8 +102,8 @@ class Objective:
     )
     harmony_weighting: str = setting(
         "agreement",
-        "how embeddings, where they are the source, become weights: as released, which lets a modality that disagrees weigh most in the masked"
-        " objectives, or by agreement: what agrees with nothing weighs least",
+        "how embeddings become weights, where they are the source: as released, which lets a modality that disagrees"
+        " weigh most in the masked objectives, or by agreement: what agrees with nothing weighs least",
         choices=("released", "agreement"),
     )
     harmony_detach: bool = setting(True, "no gradient through the harmony weights")
@@ -164,10 +164,6 @@ def _check_harmony(objective: Objective) -> None:
         if apply == "logits":
             raise ConfigError(
                 f"{name}_source = 'free' needs {name} = 'loss' or 'both', whose losses its barrier weighs"
-            )
-        if objective.harmony_weighting != "released":
-            raise ConfigError(
-                f"{name}_weighting is for weights from embeddings: leave it at 'released' where S is free"
             )
         return
     if apply in ("loss", "both") and not detached:
