@@ -173,7 +173,7 @@ def test_the_small_presets_train_by_command(name, three_modalities, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["scale_base", "scale_base_raw"])
 def test_one_step_at_full_width(name):
-    """Everything a step does, two listings at a time; says before it what it needs, of an eighth of the machine here."""
+    """Everything a step does, two listings at a time; says before it what it needs and whether it fits."""
     config = from_file(name, batch_size=2)
     model, optimizer = families.build(config, 21128), optim.optimizer(config)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
