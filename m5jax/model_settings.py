@@ -141,7 +141,7 @@ def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:
 
 def _check_positions(model: Model, inputs: Inputs) -> None:
     """Every token needs a row of its table; a shared table serves the longer of title and table."""
-    needed = {name: spec.length + (spec.kind == "grid") for name, spec in token_specs(inputs).items()}
+    needed = {name: spec.sequence for name, spec in token_specs(inputs).items()}
     joint = sum(needed.values())
     if model.share and {"text", "table"} <= needed.keys():
         needed["text"] = max(needed["text"], needed["table"])

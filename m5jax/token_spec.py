@@ -38,6 +38,11 @@ class TokenSpec:
         return math.prod(self.block) * self.grid[-1]
 
     @property
+    def sequence(self) -> int:
+        """Tokens inside the model: a grid has its mean block in front."""
+        return self.length + (self.kind == GRID_KIND)
+
+    @property
     def tokens_per_row(self) -> int:
         """Tokens that one block of leading rows yields: what a shorter clip or sound is counted in."""
         return math.prod(n // b for n, b in zip(self.grid[1:-1], self.block[1:], strict=True))

@@ -57,10 +57,10 @@ def test_the_released_network_without_its_dead_modules_has_161_681_015_parameter
 def test_full_sizes_have_the_tokens_and_the_work_of_the_specification():
     config = from_file("scale_base", "released")
     specs = token_specs(config.inputs)
-    assert sum(map(flops.sequence, specs.values())) == 231
+    assert sum(spec.sequence for spec in specs.values()) == 231
     forward = families.build(config, 21128).flops
     assert 36e9 < forward < 40e9  # spec section 2.1: about 38 + 1.2 GFLOP, its heads at every position
-    assert sum(map(flops.sequence, token_specs(from_file("scale_base_raw").inputs).values())) == 766
+    assert sum(spec.sequence for spec in token_specs(from_file("scale_base_raw").inputs).values()) == 766
 
 
 @pytest.mark.parametrize("preset", [presets.scale_paper, presets.scale_released], ids=lambda preset: preset.__name__)

@@ -19,19 +19,14 @@ def stack(tokens: int, tower: Tower, width: int) -> float:
     return tower.layers * (tokens * per_token + 4 * tokens * tokens * width)
 
 
-def sequence(spec: TokenSpec) -> int:
-    """Tokens of a modality inside the model: a grid has its mean block in front."""
-    return spec.length + (spec.kind == "grid")
-
-
 def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int) -> float:
     """Forward pass of SCALE over one listing with everything present and the configured objectives on."""
     model, width, objective = config.model, config.model.width, config.objective
-    total = stack(sum(map(sequence, specs.values())), model.fusion, width)
+    total = stack(sum(spec.sequence for spec in specs.values()), model.fusion, width)
     for name, spec in specs.items():
-        total += stack(sequence(spec), model.tokens if spec.kind == "tokens" else model.grids, width)
+        total += stack(spec.sequence, model.tokens if spec.kind == "tokens" else model.grids, width)
         if spec.kind == "grid":
-            total += 2 * sequence(spec) * (spec.dim + spec.geometry) * width
+            total += 2 * spec.sequence * (spec.dim + spec.geometry) * width
         if objective.contrastive:
             total += 2 * width * model.projection
         if getattr(objective, modalities.TABLE[name].objective):

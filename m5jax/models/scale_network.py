@@ -42,7 +42,7 @@ class Scale(nnx.Module):
         towers = {"tokens": model.tokens, "grid": model.grids}
         # One embedding of the vocabulary for title and table, tied to the heads that predict its pieces.
         self.vocabulary = nnx.Embed(vocabulary, model.width, dtype=dtype, embedding_init=init, rngs=rngs)
-        tokens = {n: specs[n].length + (specs[n].kind == "grid") for n in FUSION_ORDER if n in specs}
+        tokens = {n: specs[n].sequence for n in FUSION_ORDER if n in specs}
         longest = {n: max(tokens[m] for m in self.names if self.lender["embedder"][m] == n) for n in owners["embedder"]}
         self.embedders = nnx.Dict({n: embedder(specs[n], longest[n], model, dtype, rngs) for n in owners["embedder"]})
         self.encoders = nnx.Dict(
