@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from m5jax import modalities
-from m5jax.config import Toy
 from m5jax.data import catalogue, toy, toy_media, toy_page, toy_words
+from m5jax.data_settings import Toy
 from m5jax.errors import DataError
 
 CLEAN = {f"missing_{name}": 0.0 for name in modalities.NAMES} | {"noise_text": 0.0, "noise_image": 0.0}

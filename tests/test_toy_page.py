@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from m5jax.config import Toy
 from m5jax.data import catalogue, toy, toy_page
+from m5jax.data_settings import Toy
 
 
 def test_the_page_shows_the_catalogue_and_escapes_it(tmp_path):
