@@ -9,7 +9,7 @@ from conftest import SHARED, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m5jax.data import catalogue
+from m5jax.data import catalogue, catalogue_files, layouts
 from m5jax.data.catalogue import Listing, MediaRef, Rejection
 from m5jax.errors import DataError
 
@@ -19,7 +19,7 @@ GOOD = {"id": "good", "split": "train", "title": "a shoe"}
 def read_lines(folder: pathlib.Path, *lines: bytes | dict) -> list[Listing | Rejection]:
     path = folder / "catalogue.jsonl"
     path.write_bytes(b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines))
-    return list(catalogue.read(path))
+    return list(catalogue.listings(catalogue_files.rows(path)))
 
 
 def listing(**fields) -> Listing:
@@ -101,7 +101,7 @@ def test_a_separator_inside_a_string_does_not_end_the_row(tmp_path):
     title = "one\u2028two\x0bthree\x85four\x00five"
     path = tmp_path / "catalogue.jsonl"
     path.write_text(json.dumps(GOOD | {"title": title}, ensure_ascii=False), encoding="utf-8")
-    (row,) = catalogue.read(path)
+    (row,) = catalogue.listings(catalogue_files.rows(path))
     assert isinstance(row, Listing)
     assert row.title == title
 
@@ -212,27 +212,27 @@ def test_long_texts_are_refused_wherever_they_stand():
 def test_find_takes_a_file_or_the_one_listing_file_of_a_folder(tmp_path):
     other = tmp_path / "mine.jsonl"
     other.touch()
-    assert catalogue.find(other) == other
-    assert catalogue.find(str(tmp_path)) == other
+    assert catalogue_files.find(other) == other
+    assert catalogue_files.find(str(tmp_path)) == other
     (tmp_path / "ground_truth.jsonl").touch()
     known = tmp_path / "products.parquet"
     known.touch()
-    assert catalogue.find(tmp_path) == known
+    assert catalogue_files.find(tmp_path) == known
 
 
 def test_find_says_what_is_wrong_and_what_to_do(tmp_path):
     with pytest.raises(DataError, match=r"no catalogue at .*missing: set config\.data\.catalogue"):
-        catalogue.find(tmp_path / "missing")
+        catalogue_files.find(tmp_path / "missing")
     with pytest.raises(DataError, match=r"holds no listing file; name one of catalogue\.jsonl"):
-        catalogue.find(tmp_path)
+        catalogue_files.find(tmp_path)
     for name in ("b.jsonl", "a.jsonl"):
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=r"several listing files: a\.jsonl, b\.jsonl; .* or give the file's own path"):
-        catalogue.find(tmp_path)
+        catalogue_files.find(tmp_path)
     for name in ("catalogue.jsonl", "products.jsonl"):
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=r"several listing files: catalogue\.jsonl, products\.jsonl"):
-        catalogue.find(tmp_path)
+        catalogue_files.find(tmp_path)
 
 
 def test_derived_splits_never_tear_a_product_apart():
@@ -268,20 +268,20 @@ def test_the_digest_changes_with_the_file_and_the_shards_beside_it(tmp_path):
         ("images-001.tar", b""),
     ):
         (tmp_path / name).write_bytes(content)
-        digests.append(catalogue.digest(path))
-        assert catalogue.digest(path) == digests[-1]
+        digests.append(layouts.of_file(path).digest())
+        assert layouts.of_file(path).digest() == digests[-1]
     assert len(set(digests)) == 5
     (tmp_path / "notes.txt").write_text("beside the point")
     (tmp_path / "images-001.tar").rename(tmp_path / "images-002.tar")
-    renamed = catalogue.digest(path)
+    renamed = layouts.of_file(path).digest()
     assert renamed not in digests
     (tmp_path / "notes.txt").unlink()
-    assert catalogue.digest(path) == renamed
+    assert layouts.of_file(path).digest() == renamed
 
 
 @needs_shared
 def test_the_reference_catalogue_is_taken_whole():
-    rows = list(catalogue.read(SHARED / "data" / "products" / "products.jsonl"))
+    rows = list(catalogue.listings(catalogue_files.rows(SHARED / "data" / "products" / "products.jsonl")))
     listings = [row for row in rows if isinstance(row, Listing)]
     assert (len(listings), len(rows) - len(listings)) == (13_276, 0)
     assert collections.Counter(row.source for row in listings)["fashion"] == 7_554
@@ -293,20 +293,20 @@ def test_a_line_that_never_ends_is_one_rejection_and_the_next_rows_are_read(tmp_
     path = tmp_path / "catalogue.jsonl"
     for length in (catalogue.MAX_ROW_BYTES, 3 * catalogue.MAX_ROW_BYTES + 7):
         path.write_bytes(b'{"id": "a"}\n' + b"x" * length + b'\n{"id": "b"}\n')
-        first, long, last = catalogue.read(path)
+        first, long, last = catalogue.listings(catalogue_files.rows(path))
         assert (first.id, last.id) == ("a", "b")
         assert (long.reason, long.line) == ("row_too_long", 2)
     path.write_bytes(b"[" * 5 * catalogue.MAX_ROW_BYTES)
-    (only,) = catalogue.read(path)
+    (only,) = catalogue.listings(catalogue_files.rows(path))
     assert only.reason == "row_too_long"
 
 
 def test_the_digest_notices_shards_below_the_folder(tmp_path):
     path = tmp_path / "catalogue.jsonl"
     path.write_text('{"id": "a"}\n')
-    seen = {catalogue.digest(path)}
+    seen = {layouts.of_file(path).digest()}
     for name, size in (("a.tar", 10), ("deep/b.tar", 10), ("deep/b.tar", 11)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
-        seen.add(catalogue.digest(path))
+        seen.add(layouts.of_file(path).digest())
     assert len(seen) == 4

@@ -32,7 +32,7 @@ def product(title="a shoe", pv="colour#:#red", label="shoes", **more):
 def read(folder, products, inputs=INPUTS, **content):
     """Listings, what was lost, and notes, of a release that is written first."""
     info = write_layout(folder, products, **content)
-    rows = list(layouts.read(info, inputs, InProcess(), quiet=True))
+    rows = list(layouts.find(info).read(inputs, InProcess(), quiet=True))
     listings = [row for row in rows if isinstance(row, Listing)]
     others = [row for row in rows if isinstance(row, Rejection)]
     return listings, [row for row in others if row.lost], [row for row in others if not row.lost]
@@ -178,14 +178,14 @@ def test_settings_that_do_not_fit_are_named(tmp_path):
 
 def test_the_layout_is_told_by_its_files(tmp_path):
     info = write_layout(tmp_path / "release", {})
-    assert layouts.find(tmp_path / "release") == info
-    assert layouts.find(str(info)) == info
+    assert layouts.find(tmp_path / "release").path == info
+    assert layouts.find(str(info)).path == info
     (tmp_path / "lost").mkdir()
     (tmp_path / "lost" / "regions.tsv").touch()
     with pytest.raises(DataError, match=r"holds regions\.tsv .* but no id_info_dict\.json"):
         layouts.find(tmp_path / "lost")
     (tmp_path / "lost" / "catalogue.jsonl").touch()
-    assert layouts.find(tmp_path / "lost").name == "catalogue.jsonl"
+    assert layouts.find(tmp_path / "lost").path.name == "catalogue.jsonl"
     with pytest.raises(DataError, match="no catalogue at"):
         layouts.find(tmp_path / "nowhere")
 
@@ -207,8 +207,8 @@ def test_the_digest_is_that_of_every_part(tmp_path):
     ]
     for change in changes:
         change()
-        digests.append(layouts.digest(info))
-        assert layouts.digest(info) == digests[-1]
+        digests.append(layouts.find(info).digest())
+        assert layouts.find(info).digest() == digests[-1]
     assert len(set(digests)) == len(changes)
 
 

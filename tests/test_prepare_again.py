@@ -245,9 +245,9 @@ def test_the_embedded_catalogue_is_made_once_for_its_dials(tmp_path, monkeypatch
 
     monkeypatch.setattr(toy, "make", make)
     config = small_config(data__root=str(tmp_path))
-    path = prepare.find_catalogue(config, quiet=True)
-    assert prepare.find_catalogue(config, quiet=True) == path
+    path = prepare.find_catalogue(config, quiet=True).path
+    assert prepare.find_catalogue(config, quiet=True).path == path
     assert path.is_relative_to(tmp_path)
-    other = prepare.find_catalogue(small_config(data__root=str(tmp_path), data__toy__seed=1), quiet=True)
+    other = prepare.find_catalogue(small_config(data__root=str(tmp_path), data__toy__seed=1), quiet=True).path
     assert other != path
     assert [dials.seed for dials in made] == [0, 1]

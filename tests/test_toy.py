@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from m5jax import modalities
-from m5jax.data import catalogue, toy, toy_media, toy_page, toy_words
+from m5jax.data import catalogue, catalogue_files, toy, toy_media, toy_page, toy_words
 from m5jax.data_settings import Toy
 from m5jax.errors import DataError
 
@@ -25,7 +25,7 @@ SIZES = [(20, 2, 5), (20, 4, 2), (40, 3, 5), (60, 4, 5), (60, 4, 20), (20, 24, 1
 
 def read(folder: pathlib.Path) -> tuple[list[catalogue.Listing], list[dict]]:
     """The listings and the ground truth of a catalogue, none of it rejected."""
-    rows = list(catalogue.read(catalogue.find(folder)))
+    rows = list(catalogue.listings(catalogue_files.rows(catalogue_files.find(folder))))
     listings = [row for row in rows if isinstance(row, catalogue.Listing)]
     assert len(listings) == len(rows)
     truth = [json.loads(line) for line in (folder / "ground_truth.jsonl").read_text("utf-8").splitlines()]

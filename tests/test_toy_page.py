@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from m5jax.data import catalogue, toy, toy_page
+from m5jax.data import catalogue, catalogue_files, toy, toy_page
 from m5jax.data_settings import Toy
 
 
@@ -10,7 +10,7 @@ def test_the_page_shows_the_catalogue_and_escapes_it(tmp_path):
     folder = tmp_path / "toy"
     toy.make(Toy(listings=40, categories=4), folder, workers=1)
     page = (folder / "index.html").read_text("utf-8")
-    for listing in catalogue.read(catalogue.find(folder)):
+    for listing in catalogue.listings(catalogue_files.rows(catalogue_files.find(folder))):
         assert isinstance(listing, catalogue.Listing)
         for ref in listing.images + listing.videos + listing.audios:
             assert f'src="{ref.path}"' in page

@@ -1,22 +1,17 @@
-"""The catalogue schema: what a row may hold, and how rows are read without losing or trusting any.
+"""The catalogue schema (docs/data.md): what a row may hold, and how rows become listings, none lost and none trusted.
 
-A catalogue is a JSONL or Parquet file of listings with media beside it, in folders or in uncompressed tar
-shards (docs/data.md). Every row ends as a `Listing` or as a `Rejection` with a reason; none disappears.
+Where rows come from is not its business (`catalogue_files.py`, importers). Every one of them ends as a `Listing` or
+as a `Rejection` with a reason; none disappears.
 """
 
 import dataclasses
 import datetime
 import decimal
 import hashlib
-import json
-import pathlib
-from collections.abc import Iterator
-from typing import Any, BinaryIO
-
-from m5jax.errors import DataError
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 SPLITS = ("train", "val", "gallery", "query")
-LISTING_FILES = ("catalogue.jsonl", "catalogue.parquet", "products.jsonl", "products.parquet")
 MAX_ROW_BYTES = 1 << 20
 MAX_TEXT_CHARS = 1 << 16
 MAX_ID_CHARS = 256
@@ -102,110 +97,48 @@ class RowError(ValueError):
         self.reason, self.detail = reason, detail
 
 
+Row = dict[str, Any] | RowError
+"""A row in the documented schema, or why it is none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two listings of which somebody knows whether they are of one product; a part of a benchmark."""
+
+    left: str
+    right: str
+    match: bool
+    split: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A listing of a named set, beside its one split: query of a benchmark, training part of another."""
+
+    set: str
+    id: str
+
+
 KEYS = frozenset(field.name for field in dataclasses.fields(Listing)) - {"corrupt"}
 
 
-def find(path: str | pathlib.Path) -> pathlib.Path:
-    """The listing file of a catalogue given as a folder or as the file itself.
-
-    Raises:
-      DataError: there is no such path, no listing file in it, or more than one.
-    """
-    path = pathlib.Path(path)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise DataError(f"no catalogue at {path}: set config.data.catalogue to a folder or a listing file")
-    named = [path / name for name in LISTING_FILES if (path / name).is_file()]
-    found = named or sorted(path.glob("*.jsonl")) + sorted(path.glob("*.parquet"))
-    if len(found) != 1:
-        what = "no listing file" if not found else "several listing files: " + ", ".join(f.name for f in found)
-        raise DataError(f"{path} holds {what}; name one of {', '.join(LISTING_FILES)}, or give the file's own path")
-    return found[0]
-
-
-def read(path: str | pathlib.Path) -> Iterator[Listing | Rejection]:
-    """Every row of a listing file, in order, as a listing or as a rejection.
-
-    Duplicate ids keep their first row. Rows out = rows in; a blank line of JSONL is not a row.
-
-    Raises:
-      DataError: a Parquet file is damaged, so that nobody knows its rows.
-    """
-    path, seen = pathlib.Path(path), set()
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+def listings(rows: Iterable[tuple[int, Row]]) -> Iterator[Listing | Rejection]:
+    """Every numbered row, in order, as a listing or as a rejection; of an id the first row that is one stays."""
+    seen: set[bytes] = set()
     for line, row in rows:
         try:
             if isinstance(row, RowError):
                 raise row
             listing = parse(row)
-            if listing.id in seen:
+            # 16 bytes instead of up to 256 characters: a hundred million ids have to fit into memory.
+            key = hashlib.blake2b(listing.id.encode(), digest_size=16).digest()
+            if key in seen:
                 raise RowError("duplicate_id", f"id {listing.id!r} stands on an earlier line")
-            seen.add(listing.id)
+            seen.add(key)
             yield listing
         except RowError as error:
             known_id = row["id"] if isinstance(row, dict) and isinstance(row.get("id"), str) else ""
             yield Rejection(known_id[:MAX_ID_CHARS], error.reason, error.detail, line=line)
-
-
-def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    with path.open("rb") as file:
-        yield from ((number, _parse_json(line)) for number, line in enumerate(_lines(file), start=1) if line.strip())
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; one that is longer than a row may be is cut, and never held whole."""
-    while line := file.readline(MAX_ROW_BYTES + 1):
-        yield line
-        while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-            line = file.readline(MAX_ROW_BYTES + 1)
-
-
-def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
-        columns = [name for name in file.schema_arrow.names if name in KEYS]  # others may be of any type and size
-        rows = (row for batch in file.iter_batches(batch_size=1024, columns=columns) for row in _batch_rows(batch))
-        yield from enumerate(rows, start=1)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}. Write it anew.") from error
-
-
-def _batch_rows(batch: Any) -> list[dict[str, Any] | RowError]:
-    """The rows of a pyarrow RecordBatch; what Python cannot hold, which only shows here, costs its own row."""
-    try:
-        return batch.to_pylist()
-    except (ValueError, OverflowError) as error:  # among them UnicodeDecodeError
-        if len(batch) == 1:
-            return [RowError("invalid_utf8" if isinstance(error, UnicodeError) else "invalid_field", str(error))]
-        return [row for number in range(len(batch)) for row in _batch_rows(batch.slice(number, 1))]
-
-
-def _parse_json(line: bytes) -> dict[str, Any] | RowError:
-    """One line of JSONL, strictly: UTF-8, no NaN, no key twice, no bottomless nesting, no half characters."""
-    if len(line) > MAX_ROW_BYTES:
-        return RowError("row_too_long", f"{len(line)} bytes; the limit is {MAX_ROW_BYTES}")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(keys := dict(pairs)) != len(pairs):
-            raise RowError("duplicate_key", f"a key stands twice among {[key for key, _ in pairs][:20]}")
-        return keys
-
-    def refuse(constant: str) -> Any:
-        raise RowError("invalid_json", f"{constant} is not JSON")
-
-    try:
-        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
-        json.dumps(row, ensure_ascii=False).encode()  # fails on half a character, "\\ud83d": nobody could write it
-    except RowError as error:
-        return error
-    except UnicodeError as error:
-        return RowError("invalid_utf8", str(error))
-    except (ValueError, RecursionError) as error:
-        return RowError("invalid_json", str(error))
-    return row if isinstance(row, dict) else RowError("not_an_object", f"a row must be one, not {type(row).__name__}")
 
 
 def parse(row: dict[str, Any]) -> Listing:
@@ -308,12 +241,3 @@ def _media_ref(ref: Any, key: str) -> MediaRef:
     if ref.get("shard") and not member:
         raise RowError("invalid_field", f"an entry of {key} names a shard but no member")
     return MediaRef(path, member, digest.lower())
-
-
-def digest(path: pathlib.Path) -> str:
-    """SHA-256 over the listing file and the names and sizes of the tar shards in its folder and those below."""
-    with path.open("rb") as file:
-        total = hashlib.file_digest(file, "sha256")
-    for shard in sorted(path.parent.rglob("*.tar")):
-        total.update(f"{shard.relative_to(path.parent).as_posix()}:{shard.stat().st_size}\n".encode())
-    return total.hexdigest()

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from m5jax.data import catalogue, json_stream, m5product_regions
+from m5jax.data import catalogue, catalogue_files, json_stream, m5product_regions
 from m5jax.data.catalogue import Listing, Rejection, RowError
 from m5jax.data.m5product_regions import Entry
 from m5jax.data.pool import KillablePool
@@ -33,7 +33,7 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     """
     if (folder / INFO).is_file():
         return folder / INFO
-    if not any((folder / name).exists() for name in catalogue.LISTING_FILES):
+    if not any((folder / name).exists() for name in catalogue_files.LISTING_FILES):
         for path in m5product_regions.region_files(folder):
             raise DataError(
                 f"{folder} holds {path.name} of the M5Product release, but no {INFO} with titles and tables"

@@ -33,18 +33,18 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
       DataError: there is no such catalogue or vocabulary, nothing in it can be trained on, or more than
         `config.data.max_rejected` of it was rejected.
     """
-    listing_file = find_catalogue(config, quiet)
+    found = find_catalogue(config, quiet)
     given = config.data.vocabulary_file and tokenizer.WordPiece(
         pathlib.Path(config.data.vocabulary_file), config.data.vocabulary_lowercase
     )
     facts = {
-        "catalogue": layouts.digest(listing_file),
+        "catalogue": found.digest(),
         "inputs": inputs.recorded(config.inputs),
         "vocabulary": given.digest if given else config.data.vocabulary,
         "shard_listings": config.data.shard_listings,
         "format": prepared.FORMAT_VERSION,
     }
-    name = listing_file.parent.resolve().name
+    name = found.path.parent.resolve().name
     folder = pathlib.Path(config.data.root) / f"prepared-{name}-{settings.digest(facts)[:12]}"
     if not (folder / prepared.MANIFEST).exists():  # a complete folder is only read, and may be read-only
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,12 +52,12 @@ def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
             if not (folder / prepared.MANIFEST).exists():
                 if given:
                     given.write(folder)  # first, so that it is the one that the folder is named after
-                _Preparation(config, listing_file, folder, quiet).run(facts)
+                _Preparation(config, found, folder, quiet).run(facts)
     return prepared.Prepared.open(folder, config.inputs, config.data.corruption)
 
 
-def find_catalogue(config: Config, quiet: bool = False) -> pathlib.Path:
-    """The listing file of the configured catalogue; the embedded one is made first if need be."""
+def find_catalogue(config: Config, quiet: bool = False) -> layouts.Catalogue:
+    """The configured catalogue; the embedded one is made first if need be."""
     if config.data.catalogue != "toy":
         return layouts.find(config.data.catalogue)
     dials = config.data.toy
@@ -65,7 +65,7 @@ def find_catalogue(config: Config, quiet: bool = False) -> pathlib.Path:
     if not folder.exists():
         with progress("drawing the embedded catalogue", dials.listings, quiet=quiet) as advance:
             toy.make(dials, folder, config.data.prepare_workers, advance)
-    return catalogue.find(folder)
+    return layouts.find(folder)
 
 
 @dataclasses.dataclass
@@ -80,9 +80,9 @@ class _Shard:
 class _Preparation:
     """One preparation under way."""
 
-    def __init__(self, config: Config, listing_file: pathlib.Path, folder: pathlib.Path, quiet: bool):
-        self.config, self.listing_file, self.folder, self.quiet = config, listing_file, folder, quiet
-        self.root = listing_file.parent
+    def __init__(self, config: Config, found: layouts.Catalogue, folder: pathlib.Path, quiet: bool):
+        self.config, self.catalogue, self.folder, self.quiet = config, found, folder, quiet
+        self.listing_file, self.root = found.path, found.root
         self.codec = records.RecordCodec(config.inputs)
         self.rejections: list[Rejection] = []
         self.rows = self.bad_rows = 0  # listings seen; and what was lost while reading, rows or parts of unknown rows
@@ -130,7 +130,7 @@ class _Preparation:
         """Reads the listing file: accepted rows go to shards in file order, the others to the rejections."""
         filling: dict[str, _Shard] = {}
         shards: list[_Shard] = []
-        for row in layouts.read(self.listing_file, self.config.inputs, processes, self.quiet):
+        for row in self.catalogue.read(self.config.inputs, processes, self.quiet):
             if isinstance(row, Rejection):
                 self.rejections.append(row)
                 self.bad_rows += row.lost

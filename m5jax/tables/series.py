@@ -207,7 +207,7 @@ def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: lis
 def _records_now(config: Config) -> set[str]:
     """Digests of the prepared folders that are of the catalogue as it is now; nothing is prepared for that."""
     try:
-        now = layouts.digest(layouts.find(config.data.catalogue))
+        now = layouts.find(config.data.catalogue).digest()
     except DataError:
         return set()
     found = set()
