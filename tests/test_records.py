@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reports import index_row
 from small import small_config
 
 from m5jax.data import prepared, records
@@ -191,7 +192,7 @@ def test_an_interrupted_write_leaves_no_shard(tmp_path):
 def test_an_index_keeps_what_scores_need(tmp_path):
     states = (State.PRESENT, State.EMPTY, State.ABSENT, State.CORRUPT, State.PRESENT)
     made = [Record("a", "s", "p", ("goods", "shoe"), states, "鞋\x00"), Record("b")]
-    prepared.write_index(tmp_path / "index-query.parquet", [prepared.index_row(record) for record in made])
+    prepared.write_index(tmp_path / "index-query.parquet", [index_row(record) for record in made])
     manifest = {"shard_lengths": {"query": [1, 1]}}
     folder = prepared.Prepared(tmp_path, manifest, INPUTS)
     index = folder.index("query")

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from m5jax import modalities
-from m5jax.data import audio, files, media
+from m5jax.data import audio, files, fingerprints, media
 from m5jax.data.catalogue import Listing, MediaRef, Rejection
+from m5jax.data.fingerprints import Fingerprints
 from m5jax.data.pool import Failure
 from m5jax.data.records import Record
 from m5jax.inputs import Inputs
@@ -25,10 +26,12 @@ class Conversion:
     Attributes:
       record: None if nothing of the listing is present.
       rejections: what was lost on the way, a modality or the listing itself; and notes of what was only left out.
+      fingerprints: of the record; None without one.
     """
 
     record: Record | None
     rejections: tuple[Rejection, ...]
+    fingerprints: Fingerprints | None = None
 
 
 def convert(
@@ -83,7 +86,7 @@ def convert(
         states=tuple(states.values()),
         **payloads,
     )
-    return Conversion(record, tuple(rejections))
+    return Conversion(record, tuple(rejections), fingerprints.of(record))
 
 
 def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> tuple[Any, int]:

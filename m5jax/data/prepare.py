@@ -170,7 +170,7 @@ class _Preparation:
                     if rejection.reason == "decoder_missing":  # not the fault of the file, and not to be kept
                         raise DataError(f"{rejection.detail}, or leave it out of config.inputs.modalities")
                 if conversion.record is not None:
-                    index.append(prepared.index_row(conversion.record))
+                    index.append(prepared.index_row(conversion))
                     yield self.codec.encode(conversion.record)
                 advance(1)
 

@@ -7,7 +7,7 @@ It holds the record shards, one Parquet index per split, the tokenizer, `rejecti
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,16 @@ import pyarrow.parquet as pq
 
 from m5jax import modalities
 from m5jax.data import tokenizer
+from m5jax.data.convert import Conversion
 from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
-from m5jax.data.records import Record, Records, Source
+from m5jax.data.records import Records, Source
 from m5jax.errors import DataError
 from m5jax.inputs import CLEAN, Corruption, Inputs
 from m5jax.modalities import State
 
 MANIFEST, REJECTIONS = "manifest.json", "rejections.jsonl"
-FORMAT_VERSION = 2
+PAIRS, SETS = "pairs.parquet", "sets.parquet"
+FORMAT_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,15 @@ class Index:
         return len(self.ids)
 
 
-def index_row(record: Record) -> dict[str, Any]:
-    """The part of a record that its split's index keeps."""
+def index_row(conversion: Conversion) -> dict[str, Any]:
+    """What the index of its split keeps of a record, and its fingerprints; as JSON holds it.
+
+    Raises:
+      ValueError: the conversion gave no record.
+    """
+    record, prints = conversion.record, conversion.fingerprints
+    if record is None or prints is None:
+        raise ValueError("a listing without record is in no index")
     return {
         "id": record.id,
         "source": record.source,
@@ -56,6 +65,11 @@ def index_row(record: Record) -> dict[str, Any]:
         "category": record.category_path,
         "title": record.title,
         "states": [int(state) for state in record.states],
+        "content": list(prints.content),
+        "picture": list(prints.picture),
+        "spread": prints.spread,
+        "fields": prints.fields,
+        "values": prints.values,
     }
 
 
@@ -64,9 +78,44 @@ def write_index(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     text = pa.string()
     schema = pa.schema(
         [(name, text) for name in ("id", "source", "instance_id", "category", "title")]
-        + [("states", pa.list_(pa.uint8()))]
+        + [("states", pa.list_(pa.uint8())), ("content", pa.list_(pa.uint64())), ("picture", pa.list_(pa.uint64()))]
+        + [("spread", pa.uint8()), ("fields", pa.uint16()), ("values", pa.uint16())]
     )
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, write_page_checksum=True)
+
+
+def join_indexes(path: pathlib.Path, parts: Iterable[pathlib.Path]) -> None:
+    """Writes indexes one behind the other into one, holding one at a time."""
+    writer = None
+    for part in parts:
+        table = pq.read_table(part, page_checksum_verification=True)
+        writer = writer or pq.ParquetWriter(path, table.schema, write_page_checksum=True)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def read_manifest(path: pathlib.Path) -> dict[str, Any]:
+    """What a manifest says.
+
+    Raises:
+      DataError: it is damaged, or another format wrote it.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): delete the folder and prepare again") from error
+    if manifest.get("format") != FORMAT_VERSION:
+        raise DataError(f"{path} has format {manifest.get('format')}, not {FORMAT_VERSION}: prepare again")
+    return manifest
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON under a temporary name and renames: a file under its own name is whole."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.rename(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +137,7 @@ class Prepared:
         path = folder / MANIFEST
         if not path.is_file():
             raise DataError(f"{folder} holds no {MANIFEST}: it is not a finished prepared folder")
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path} is damaged ({error}): delete the folder and prepare again") from error
-        if manifest.get("format") != FORMAT_VERSION:
-            raise DataError(f"{path} has format {manifest.get('format')}, not {FORMAT_VERSION}: prepare again")
-        return cls(folder, manifest, inputs, corruption)
+        return cls(folder, read_manifest(path), inputs, corruption)
 
     @property
     def splits(self) -> dict[str, int]:
@@ -202,6 +245,19 @@ class Prepared:
             titles=plan.titles(text["title"]),
             states=plan.states(self._recorded_states(split)),
         )
+
+    def beside(self, name: str) -> pa.Table:
+        """What the catalogue says beside its listings; listings that became no record are named all the same.
+
+        Args:
+          name: `PAIRS`, with columns left, right, match, split; or `SETS`, with set, id.
+
+        Raises:
+          DataError: the catalogue has none.
+        """
+        if not (self.folder / name).is_file():
+            raise DataError(f"the catalogue that {self.folder} was prepared of has no {name.partition('.')[0]}")
+        return pq.read_table(self.folder / name, page_checksum_verification=True)
 
     def _need(self, split: str) -> None:
         if split not in self.splits:
