@@ -60,7 +60,8 @@ def test_each_library_has_its_one_place():
     assert importers("jax.experimental.multihost_utils") == {"distributed.py"}
     assert importers("orbax") == {"checkpoint.py"}
     assert importers("pebble") == {"data/pool.py"}
-    assert importers("sentencepiece") == importers("tokenizers") == {"data/tokenizer.py"}
+    assert importers("sentencepiece") == {"data/tokenizer_sentencepiece.py"}
+    assert importers("tokenizers") == {"data/tokenizer_wordpiece.py"}
     assert importers("lmdb") == {"data/files.py"}
     assert importers("msgpack") == {"data/media_regions.py"}
     sellers_bytes = {"av", "soundfile"}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies
 
 from m5jax.data import tokenizer
-from m5jax.data.tokenizer import BYTES, SentencePiece, WordPiece
+from m5jax.data.tokenizer import SentencePiece, WordPiece
+from m5jax.data.tokenizer_sentencepiece import BYTES
 from m5jax.errors import DataError
 
 TEXTS = [f"{colour} {kind} number {n}" for n in range(40) for colour in ("red", "blue") for kind in ("shoe", "shirt")]
