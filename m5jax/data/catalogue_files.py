@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
 from m5jax.data.catalogue import KEYS, MAX_ROW_BYTES, Row, RowError
@@ -36,15 +36,15 @@ def rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
     Raises:
       DataError: a Parquet file is damaged, so that nobody knows its rows.
     """
-    return _parquet_rows(path) if path.suffix == ".parquet" else _jsonl_rows(path)
+    return parquet_rows(path, KEYS) if path.suffix == ".parquet" else _jsonl_rows(path)
 
 
 def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
-        yield from ((number, parse_json(line)) for number, line in enumerate(_lines(file), start=1) if line.strip())
+        yield from ((number, parse_json(line)) for number, line in enumerate(lines(file), start=1) if line.strip())
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines of a file; one that is longer than a row may be is cut, and never held whole."""
     while line := file.readline(MAX_ROW_BYTES + 1):
         yield line
@@ -52,12 +52,17 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
             line = file.readline(MAX_ROW_BYTES + 1)
 
 
-def _parquet_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
+def parquet_rows(path: pathlib.Path, wanted: Collection[str]) -> Iterator[tuple[int, Row]]:
+    """The rows of a Parquet file, with their numbers from 1, and of their columns those wanted.
+
+    Raises:
+      DataError: it is damaged, so that nobody knows its rows.
+    """
     import pyarrow.parquet
 
     try:
         file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
-        columns = [name for name in file.schema_arrow.names if name in KEYS]  # others may be of any type and size
+        columns = [name for name in file.schema_arrow.names if name in wanted]  # others may be of any type and size
         rows = (row for batch in file.iter_batches(batch_size=1024, columns=columns) for row in _batch_rows(batch))
         yield from enumerate(rows, start=1)
     except (OSError, pyarrow.ArrowException) as error:
@@ -75,9 +80,22 @@ def _batch_rows(batch: Any) -> list[Row]:
 
 
 def parse_json(line: bytes) -> Row:
-    """One line of JSONL, strictly: UTF-8, no NaN, no key twice, no bottomless nesting, no half characters."""
-    if len(line) > MAX_ROW_BYTES:
-        return RowError("row_too_long", f"{len(line)} bytes; the limit is {MAX_ROW_BYTES}")
+    """One line of JSONL, strictly: an object, as `json_value` reads it."""
+    try:
+        row = json_value(line)
+    except RowError as error:
+        return error
+    return row if isinstance(row, dict) else RowError("not_an_object", f"a row must be one, not {type(row).__name__}")
+
+
+def json_value(data: bytes) -> Any:
+    """A JSON value, strictly: UTF-8, no NaN, no key twice, no bottomless nesting, no half characters.
+
+    Raises:
+      RowError: it is none, or longer than a row may be.
+    """
+    if len(data) > MAX_ROW_BYTES:
+        raise RowError("row_too_long", f"{len(data)} bytes; the limit is {MAX_ROW_BYTES}")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(keys := dict(pairs)) != len(pairs):
@@ -88,12 +106,12 @@ def parse_json(line: bytes) -> Row:
         raise RowError("invalid_json", f"{constant} is not JSON")
 
     try:
-        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
-        json.dumps(row, ensure_ascii=False).encode()  # fails on half a character, "\\ud83d": nobody could write it
-    except RowError as error:
-        return error
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half a character, "\\ud83d": nobody could write it
+    except RowError:
+        raise
     except UnicodeError as error:
-        return RowError("invalid_utf8", str(error))
+        raise RowError("invalid_utf8", str(error)) from error
     except (ValueError, RecursionError) as error:
-        return RowError("invalid_json", str(error))
-    return row if isinstance(row, dict) else RowError("not_an_object", f"a row must be one, not {type(row).__name__}")
+        raise RowError("invalid_json", str(error)) from error
+    return value
