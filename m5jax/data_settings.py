@@ -36,7 +36,9 @@ class Data:
     toy: Toy = section(Toy)
     vocabulary: int = setting(4096, "most pieces of the tokenizer trained on the catalogue", low=300, high=250_000)
     vocabulary_file: str = setting(
-        "", "vocab.txt of a BERT, whose pieces and ids are used as they are; empty = train a tokenizer on the catalogue"
+        "",
+        "vocab.txt or tokenizer.json of a BERT, or a sentencepiece .model of tools/train_tokenizer.py, whose pieces"
+        " and ids are used as they are; empty = train a tokenizer on the catalogue",
     )
     vocabulary_lowercase: bool = setting(
         True, "text loses case and accents first; off for the vocab.txt of a cased BERT"

@@ -92,19 +92,19 @@ def _from_weights(run: Run, drawn: Params) -> Params:
 
 def _require_vocabulary(run: Run, folder: pathlib.Path) -> None:
     """Raises ConfigError unless ids mean the pieces that the BERT was trained on."""
-    file, chosen = folder / tokenizer.VOCABULARY, run.config.data
-    if not file.exists() and not chosen.vocabulary_file:
+    chosen = run.config.data
+    files = [folder / name for name in (tokenizer.VOCABULARY, tokenizer.JSON) if (folder / name).exists()]
+    if not files and not chosen.vocabulary_file:
         raise ConfigError(
-            f"config.initialize.weights = {str(folder)!r} has no {file.name}: name the vocabulary that it was trained"
-            " with as config.data.vocabulary_file"
+            f"config.initialize.weights = {str(folder)!r} has no {tokenizer.VOCABULARY} and no {tokenizer.JSON}: name"
+            " the vocabulary that it was trained with as config.data.vocabulary_file"
         )
-    if file.exists():
-        theirs = tokenizer.WordPiece(file, lowercase=chosen.vocabulary_lowercase)
-        if theirs.digest != run.facts["tokenizer"]:
-            raise ConfigError(
-                f"config.initialize.weights = {str(folder)!r}: its ids are those of {file}; set"
-                f" config.data.vocabulary_file = {str(file)!r}"
-            )
+    theirs = (tokenizer.load(file, chosen.vocabulary_lowercase).digest for file in files)
+    if files and run.facts["tokenizer"] not in theirs:
+        raise ConfigError(
+            f"config.initialize.weights = {str(folder)!r}: its ids are those of {files[0]}; set"
+            f" config.data.vocabulary_file = {str(files[0])!r}"
+        )
 
 
 def _require_fit(saved: Tree, wanted: Tree, folder: pathlib.Path) -> None:

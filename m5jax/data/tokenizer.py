@@ -2,12 +2,12 @@
 
 import pathlib
 
-from m5jax.data.tokenizer_base import FILES, TRAINED, VOCABULARY, VOCABULARY_CASED, Tokenizer
+from m5jax.data.tokenizer_base import FILES, JSON, TRAINED, VOCABULARY, VOCABULARY_CASED, Tokenizer
 from m5jax.data.tokenizer_sentencepiece import SentencePiece, train
 from m5jax.data.tokenizer_wordpiece import WordPiece
 from m5jax.errors import DataError
 
-__all__ = ["TRAINED", "VOCABULARY", "SentencePiece", "Tokenizer", "WordPiece", "find", "load", "train"]
+__all__ = ["JSON", "TRAINED", "VOCABULARY", "SentencePiece", "Tokenizer", "WordPiece", "find", "load", "train"]
 
 
 def find(folder: pathlib.Path) -> pathlib.Path:
