@@ -185,6 +185,11 @@ def _check_together(config: Config) -> None:
             f"config.inputs.image.boxes=True needs config.inputs.image.source='features', not {inputs.image.source!r}:"
             " pictures have no regions"
         )
+    if inputs.audio.frame_dim > inputs.audio.mels:
+        raise ConfigError(
+            f"config.inputs.audio.coefficients = {inputs.audio.coefficients} must be at most config.inputs.audio.mels ="
+            f" {inputs.audio.mels}: a cepstrum has no more"
+        )
     if inputs.video.frames * inputs.video.size > MAX_STRIP_PIXELS:
         raise ConfigError(
             f"config.inputs.video.frames = {inputs.video.frames} of size = {inputs.video.size} make a film strip longer"

@@ -75,7 +75,10 @@ class VideoInput:
     """The clip."""
 
     source: str = setting("raw", "clips, or vectors extracted beforehand", choices=("raw", "features"))
-    frames: int = setting(8, "frames taken evenly over the clip", low=1, high=512)
+    frames: int = setting(8, "frames taken of the clip, evenly over its length", low=1, high=512)
+    per_second: float = setting(
+        0.0, "take so many frames a second instead, from its start, `frames` at most; 0 = evenly", low=0.0, high=60.0
+    )
     size: int = setting(32, "side of a frame, pixels", low=8, high=1024)
     tubelet: int = setting(2, "frames in one token; divides frames", low=1)
     patch: int = setting(16, "side of a tubelet, pixels; divides size", low=1)
@@ -85,17 +88,28 @@ class VideoInput:
 
 @dataclasses.dataclass(frozen=True)
 class AudioInput:
-    """The sound, as log-mel frames."""
+    """The sound, as log-mel frames or their cepstrum (data/audio.py)."""
 
     source: str = setting("raw", "sounds, or vectors extracted beforehand", choices=("raw", "features"))
     sample_rate: int = setting(16000, "samples per second after resampling", low=8000, high=48000)
     window: int = setting(400, "samples in one analysis window", low=64)
     hop: int = setting(160, "samples between windows", low=32)
     mels: int = setting(64, "mel bands", low=8, high=256)
-    frames: int = setting(96, "log-mel frames kept from the start of the sound", low=1)
+    representation: str = setting("log_mel", "a frame is its mel bands, or their cepstrum", choices=("log_mel", "mfcc"))
+    coefficients: int = setting(20, "of the cepstrum kept, with representation=mfcc; at most mels", low=1, high=256)
+    frames: int = setting(96, "frames kept from the start of the sound", low=1)
     block: int = setting(8, "frames in one token; divides frames", low=1)
     feature_rows: int = setting(80, "vectors per sound, with source=features", low=1)
     feature_dim: int = setting(751, "numbers per vector, with source=features", low=1)
+    from_video: bool = setting(
+        True,
+        "a listing that names no sound has that of its clip, if the clip has a sound track; with source=raw of both",
+    )
+
+    @property
+    def frame_dim(self) -> int:
+        """Numbers in a frame of a raw sound."""
+        return self.coefficients if self.representation == "mfcc" else self.mels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,5 +80,6 @@ def token_specs(inputs: Inputs) -> dict[str, TokenSpec]:
             grid = (media.frames, media.size, media.size, 3)
             specs[name] = _grid_spec(name, grid, (media.tubelet, media.patch, media.patch), "uint8", rate)
         else:
-            specs[name] = _grid_spec(name, (media.frames, media.mels, 1), (media.block, media.mels), "float16", rate)
+            grid, block = (media.frames, media.frame_dim, 1), (media.block, media.frame_dim)
+            specs[name] = _grid_spec(name, grid, block, "float16", rate)
     return specs

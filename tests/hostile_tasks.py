@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from m5jax.config import Config
-from m5jax.data import convert, m5product_regions, prepare, records
+from m5jax.data import convert, m5product_regions, plan, preparation, prepare, prepared, records
 from m5jax.data.pool import KillablePool
 from m5jax.data.prepared import MANIFEST
 
@@ -84,12 +84,12 @@ def _decode(task: convert.Task, name: str) -> None:
 
 
 def _path(task: convert.Task, name: str) -> str:
-    return getattr(task.listing, f"{name}s")[0].path
+    return convert.media_refs(task.listing, name, task.inputs)[0][0].path
 
 
 def prepare_until_killed(config: Config, moment: str) -> None:
     """Prepares, and is killed as a machine that loses power would be: in the middle of something."""
-    write_shard, write_json = records.write_shard, prepare._write_json
+    write_shard, write_json = records.write_shard, prepared.write_json
     parts = 0
 
     def killed_in_shard(path: pathlib.Path, encoded: Iterable[bytes]) -> None:
@@ -101,25 +101,26 @@ def prepare_until_killed(config: Config, moment: str) -> None:
 
     def killed_before_json(path: pathlib.Path, value: Any) -> None:
         nonlocal parts
-        parts += 1
-        if path.name == MANIFEST or (parts == 3 and moment == "after a shard"):
+        parts += path.parent.name == "parts"
+        whole = {plan.PLAN: "while reading", MANIFEST: "before the manifest"}.get(path.name)
+        if whole == moment or (parts == 3 and moment == "after a shard"):
             os.kill(os.getpid(), signal.SIGKILL)
         write_json(path, value)
 
-    records.write_shard, prepare._write_json = killed_in_shard, killed_before_json
+    records.write_shard, prepared.write_json = killed_in_shard, killed_before_json
     prepare.prepare(config, quiet=True)
 
 
 def prepare_and_note(config: Config, folder: pathlib.Path) -> None:
     """Prepares, and leaves a note in the folder if there was anything to do."""
-    run = prepare._Preparation.run
+    run = preparation.Preparation.run
 
     def noted(self, facts: dict[str, Any]) -> None:
         note_process(folder)
         time.sleep(1)  # the other process arrives meanwhile
         run(self, facts)
 
-    prepare._Preparation.run = noted
+    preparation.Preparation.run = noted
     prepare.prepare(config, quiet=True)
 
 

@@ -1,9 +1,10 @@
-"""Log-mel frames against a slow twin and against what is known of tones, noise and silence."""
+"""Log-mel frames and their cepstrum against slow twins and against what is known of tones, noise and silence."""
 
 import math
 
 import numpy as np
 import pytest
+from scipy import fft
 
 from m5jax.data import audio
 
@@ -128,3 +129,25 @@ def test_later_sound_does_not_change_earlier_frames():
     samples = np.random.default_rng(3).normal(0, 0.1, 4000).astype(np.float32)
     whole = audio.log_mel(samples, RATE, WINDOW, HOP, MELS)
     np.testing.assert_array_equal(audio.log_mel(samples[:2000], RATE, WINDOW, HOP, MELS), whole[:11])
+
+
+@pytest.mark.parametrize(("mels", "coefficients"), [(64, 20), (64, 64), (20, 13), (40, 1)])
+def test_a_cepstrum_is_the_orthonormal_dct_of_the_log_mel_frames(mels, coefficients):
+    samples = (np.random.default_rng(4).normal(0, 1, 3000) * np.geomspace(0.5, 1e-3, 3000)).astype(np.float32)
+    cepstrum = audio.mfcc(samples, RATE, WINDOW, HOP, mels, coefficients)
+    assert cepstrum.dtype == np.float16
+    assert cepstrum.shape == (17, coefficients)
+    slow = slow_log_mel(samples, RATE, WINDOW, HOP, mels)
+    expected = fft.dct(slow, type=2, norm="ortho", axis=1)[:, :coefficients]
+    np.testing.assert_allclose(cepstrum, expected, atol=4e-3, rtol=1e-3)  # float16: half a step at 8 is 0.004
+    m, k = np.arange(mels), coefficients - 1
+    by_hand = math.sqrt((2 if k else 1) / mels) * (slow * np.cos(np.pi * k * (m + 0.5) / mels)).sum(1)
+    np.testing.assert_allclose(cepstrum[:, k], by_hand, atol=4e-3, rtol=1e-3)
+
+
+def test_loudness_is_the_first_coefficient_alone():
+    samples = np.random.default_rng(5).normal(0, 0.02, 4000).astype(np.float32)
+    quiet, loud = (audio.mfcc(level * samples, RATE, WINDOW, HOP, MELS, 20).astype(float) for level in (1, 4))
+    louder = math.sqrt(MELS) * 2 * math.log(4) / audio.LOG_SCALE
+    np.testing.assert_allclose((loud - quiet)[:, 0], louder, atol=0.02)
+    np.testing.assert_allclose(loud[:, 1:], quiet[:, 1:], atol=0.01)

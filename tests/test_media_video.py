@@ -24,9 +24,9 @@ CONTAINERS = [
 ]
 
 
-def numbers(data: bytes, frames: int) -> list[int]:
+def numbers(data: bytes, frames: int, per_second: float = 0.0) -> list[int]:
     """Which of the frames of `greys` were taken."""
-    return [round(float(picture.mean()) / 8) for picture in media.decode_video(data, frames, 16)]
+    return [round(float(picture.mean()) / 8) for picture in media.decode_video(data, frames, 16, per_second)]
 
 
 @pytest.mark.parametrize(("container", "codec"), CONTAINERS)
@@ -47,6 +47,18 @@ def test_spacing_is_in_time_not_in_frames():
     assert numbers(film("matroska", greys(11), rate=10, stamps=stamps), 10) == [5, *[9] * 9]
 
 
+def test_so_many_frames_a_second_from_the_start():
+    data = film("mp4", greys(30), rate=10)  # three seconds; the middle of the first is where frame 5 begins
+    assert numbers(data, 8, 1.0) == [5, 15, 25]
+    assert numbers(data, 2, 1.0) == [5, 15]
+    assert numbers(data, 8, 2.0) == [2, 7, 12, 17, 22, 27]
+    assert numbers(film("mp4", greys(24), rate=10), 8, 1.0) == [5, 15]  # 2.4 s: the third second has no middle
+    assert numbers(film("mp4", greys(3), rate=10), 8, 1.0) == [1]  # and the middle of what is shorter than one
+    slides = film("matroska", greys(3), rate=10, stamps=[0, 1, 30])  # the second stays for 2.9 s, the third for 1.5 s
+    assert numbers(slides, 8, 1.0) == [1, 1, 1, 2]
+    assert numbers(slides, 8, 30.0) == [0] * 3 + [1] * 5
+
+
 @pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "3", "g": "250"}, {"bf": "3", "g": "5"}, {"g": "1"}])
 def test_skipping_to_key_frames_takes_the_frames_that_decoding_everything_takes(options):
     data = film("mp4", greys(30), rate=30, options=options)
@@ -54,15 +66,37 @@ def test_skipping_to_key_frames_takes_the_frames_that_decoding_everything_takes(
         assert numbers(data, frames) == [int((i + 0.5) * 30 / frames) for i in range(frames)]
 
 
-def decode_everything(data: bytes, frames: int, side: int) -> np.ndarray:
+HARD = {
+    "open groups": ("mp4", "libx264", {"x264-params": "open-gop=1:keyint=8:bframes=3:b-pyramid=normal"}),
+    "no key frames but the first": ("matroska", "libx264", {"x264-params": "intra-refresh=1:keyint=10"}),
+    "open groups of HEVC": ("mp4", "libx265", {"x265-params": "open-gop=1:keyint=8:bframes=3:log-level=none"}),
+    "frames that are never shown": ("webm", "libvpx-vp9", {"g": "8", "auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "open groups of MPEG-2": ("mpegts", "mpeg2video", {"g": "8", "bf": "2"}),
+    "packed frames": ("avi", "mpeg4", {"g": "8", "bf": "2"}),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("per_second", [0.0, 9.0])
+def test_films_that_cannot_be_entered_everywhere_equal_their_slow_twin(name, per_second):
+    container, codec, options = HARD[name]
+    data = film(container, [scene(48, 64, seed=i) for i in range(40)], codec=codec, rate=25, options=options)
+    for frames in (3, 16):
+        difference = media.decode_video(data, frames, 24, per_second).astype(int)
+        difference -= decode_everything(data, frames, 24, per_second)
+        assert not difference.any(), frames
+
+
+def decode_everything(data: bytes, frames: int, side: int, per_second: float = 0.0) -> np.ndarray:
     """The slow twin: every frame is decoded, then those on show at the wanted times are taken."""
     with av.open(io.BytesIO(data), format=media_format.sniff(data)) as container:
         decoded = [(frame.time, frame) for frame in container.decode(video=0)]
     times = np.array([time for time, _ in decoded])
     chosen = range(len(decoded))
-    if len(decoded) > frames:
+    if len(decoded) > frames or per_second:
         length = np.ptp(times) + np.median(np.diff(times))
-        wanted = times[0] + (np.arange(frames) + 0.5) / frames * length
+        middles = (np.arange(frames) + 0.5) / (per_second or frames / length)
+        wanted = times[0] + middles[middles < length]
         chosen = [np.flatnonzero(times <= at + 1e-6)[-1] for at in wanted]
     pictures = [decoded[i][1].to_image() for i in chosen]
     square = (side, side), Image.Resampling.LANCZOS

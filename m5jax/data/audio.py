@@ -1,4 +1,4 @@
-"""Log-mel frames of a sound, in numpy.
+"""Log-mel frames of a sound, and their cepstrum (MFCC), in numpy.
 
 The mel scale and its filters are those of M. Slaney, "Auditory Toolbox" (Interval Research, 1998), as librosa
 computes them by default: ``librosa.feature.melspectrogram(center=False, htk=False, norm="slaney")``.
@@ -28,12 +28,33 @@ def log_mel(samples: np.ndarray, sample_rate: int, window: int, hop: int, mels: 
     Returns:
       float16 [1 + max(0, n - window) // hop, mels]: (ln max(power, FLOOR) - LOG_MEAN) / LOG_SCALE.
     """
+    return _log_mel(samples, sample_rate, window, hop, mels).astype(np.float16)
+
+
+def mfcc(samples: np.ndarray, sample_rate: int, window: int, hop: int, mels: int, coefficients: int) -> np.ndarray:
+    """Mel-frequency cepstral coefficients (Davis and Mermelstein, IEEE ASSP 28(4), 1980): the shape of each spectrum.
+
+    Args:
+      samples, sample_rate, window, hop, mels: as for `log_mel`.
+      coefficients: how many, from c[0], the loudness, onwards; at most `mels`.
+
+    Returns:
+      float16 [1 + max(0, n - window) // hop, coefficients]: with x[m] what `log_mel` gives before it is rounded,
+      c[k] = s[k] * sum over m of x[m] * cos(pi * k * (m + 1/2) / mels), s[0] = sqrt(1 / mels), s[k > 0] =
+      sqrt(2 / mels): the orthonormal DCT-II. Of all `mels` coefficients the sum of squares is that of x.
+    """
+    frames = _log_mel(samples, sample_rate, window, hop, mels)
+    return (frames @ _cosines(mels)[:, :coefficients]).astype(np.float16)
+
+
+def _log_mel(samples: np.ndarray, sample_rate: int, window: int, hop: int, mels: int) -> np.ndarray:
+    """What `log_mel` gives, not yet rounded."""
     if len(samples) < window:
         samples = np.pad(samples, (0, window - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
     spectrum = np.fft.rfft(frames * _hann(window))
     power = (spectrum.real**2 + spectrum.imag**2) @ mel_filters(sample_rate, window, mels)
-    return ((np.log(np.maximum(power, FLOOR)) - LOG_MEAN) / LOG_SCALE).astype(np.float16)
+    return (np.log(np.maximum(power, FLOOR)) - LOG_MEAN) / LOG_SCALE
 
 
 @functools.cache
@@ -66,3 +87,10 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 def _hann(window: int) -> np.ndarray:
     """The periodic Hann window, float32 [window]."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
+
+
+@functools.cache
+def _cosines(bands: int) -> np.ndarray:
+    """The orthonormal DCT-II, float64 [band, coefficient]: its columns have length 1 and right angles."""
+    cosines = np.cos(np.pi / bands * np.outer(np.arange(bands) + 0.5, np.arange(bands)))
+    return cosines * np.sqrt(np.where(np.arange(bands), 2.0, 1.0) / bands)

@@ -57,8 +57,8 @@ def convert(
             payloads |= kept
             rejections += notes
             continue
-        refs: tuple[MediaRef, ...] = getattr(listing, modalities.TABLE[name].field)
-        if not refs:
+        refs, lent = media_refs(listing, name, inputs)
+        if not refs or (lent and states["video"] in (State.EMPTY, State.CORRUPT)):  # a broken film is one loss, not two
             continue
         failure: Failure | media.MediaError | None = broken.get(name)
         if failure is None:
@@ -72,6 +72,8 @@ def convert(
                 continue
             except media.MediaError as error:
                 failure = error
+        if lent and failure.reason == "no_audio":  # a silent film: the listing has no sound, and nothing is broken
+            continue
         states[name] = State.EMPTY if failure.reason == "empty" else State.CORRUPT
         rejections.append(Rejection(listing.id, failure.reason, failure.detail, modality=name, file=str(refs[0])))
     if State.PRESENT not in states.values():
@@ -89,8 +91,17 @@ def convert(
     return Conversion(record, tuple(rejections), fingerprints.of(record))
 
 
+def media_refs(listing: Listing, name: str, inputs: Inputs) -> tuple[tuple[MediaRef, ...], bool]:
+    """The files of a medium; and whether they are lent: a listing without a sound of its own has its film's."""
+    refs: tuple[MediaRef, ...] = getattr(listing, modalities.TABLE[name].field)
+    chosen, raw = inputs.audio, inputs.audio.source == inputs.video.source == "raw"
+    if name == "audio" and not refs and chosen.from_video and raw:
+        return listing.videos, True
+    return refs, False
+
+
 def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> tuple[Any, int]:
-    """One media file as a record keeps it, our own JPEG, log-mel frames, or features; and the rows of features it has.
+    """One media file as a record keeps it, our own JPEG, frames of sound, or features; and the rows of features it has.
 
     Raises:
       media.MediaError: with the reason it cannot be used.
@@ -109,11 +120,14 @@ def _payload(name: str, data: bytes, chosen: Any) -> tuple[Any, int]:
     if name == "image":
         return media.encode_jpeg(media.decode_image(data, chosen.stored_size)), 0
     if name == "video":
-        frames = media.decode_video(data, chosen.frames, chosen.size)
+        frames = media.decode_video(data, chosen.frames, chosen.size, chosen.per_second)
         return media.encode_jpeg(frames.reshape(-1, chosen.size, 3)), 0
     seconds = (chosen.window + (chosen.frames - 1) * chosen.hop) / chosen.sample_rate
     samples = media.decode_audio(data, chosen.sample_rate, seconds)
-    return audio.log_mel(samples, chosen.sample_rate, chosen.window, chosen.hop, chosen.mels), 0
+    analysis = (chosen.sample_rate, chosen.window, chosen.hop, chosen.mels)
+    if chosen.representation == "mfcc":
+        return audio.mfcc(samples, *analysis, chosen.coefficients), 0
+    return audio.log_mel(samples, *analysis), 0
 
 
 def _text(listing: Listing) -> tuple[State, dict[str, Any], list[Rejection]]:
@@ -155,9 +169,9 @@ class Task:
 
     @property
     def media(self) -> list[str]:
-        """The media that this listing names and this run decodes."""
-        rows = (modalities.TABLE[name] for name in self.inputs.kept)
-        return [row.name for row in rows if row.kind == "grid" and getattr(self.listing, row.field)]
+        """The media of this listing that this run decodes."""
+        grids = (name for name in self.inputs.kept if modalities.TABLE[name].kind == modalities.GRID_KIND)
+        return [name for name in grids if media_refs(self.listing, name, self.inputs)[0]]
 
 
 def run_task(task: Task) -> Conversion:
@@ -167,6 +181,6 @@ def run_task(task: Task) -> Conversion:
 
 def probe(task: Task) -> None:
     """Decodes the one file a task is about and keeps nothing: does the decoder live through it?"""
-    refs: tuple[MediaRef, ...] = getattr(task.listing, modalities.TABLE[task.only].field)
+    refs, _ = media_refs(task.listing, task.only, task.inputs)
     with contextlib.suppress(media.MediaError):  # a decoder that says no has lived
         decode(task.only, refs[0], task.root, task.inputs)

@@ -24,7 +24,7 @@ SOUNDFILE_FORMATS = {
 """Formats that libsndfile decodes, and its names for them."""
 
 UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a FLAC whose header leaves its length open
-LIBAV_FORMATS = ("mp4", "matroska", "avi", "mpegts", "ac3")
+LIBAV_FORMATS = ("mp4", "matroska", "avi", "mpegts", "gif", "ac3")  # a GIF is a film, and always without sound
 RATES = (8_000, 192_000)  # samples per second
 MAX_CHANNELS = 8
 MIN_SECONDS = 0.05  # two analysis windows of speech: less is a click

@@ -1,4 +1,4 @@
-"""Films: a seller's bytes to a few frames, evenly spaced in time."""
+"""Films: a seller's bytes to a few frames, evenly spaced in time or so many a second."""
 
 import dataclasses
 import fractions
@@ -23,15 +23,17 @@ MAX_SECONDS = 120.0  # of a longer film, the beginning counts
 MAX_PACKETS = 60_000  # what 120 s of film, sound and subtitles may come in
 
 
-def decode_video(data: bytes, frames: int, side: int) -> np.ndarray:
-    """Frames on show at evenly spaced times of a film, upright, each squeezed into a square.
+def decode_video(data: bytes, frames: int, side: int, per_second: float = 0.0) -> np.ndarray:
+    """Frames on show at chosen times of a film, upright, each squeezed into a square.
 
     Only what those frames need is decoded: the packets from the key frame before each.
 
     Args:
       data: an MP4 or QuickTime, Matroska or WebM, AVI, MPEG-TS or GIF file; its first two minutes count.
-      frames: how many to take; a film of fewer yields all it has.
+      frames: how many to take at most.
       side: pixels.
+      per_second: 0 takes the middles of `frames` equal parts of the film, and all its frames if it has fewer;
+        otherwise the middles of its first parts of 1 / per_second seconds, be a frame on show once or twice.
 
     Returns:
       uint8 [n, side, side, 3], RGB, with 1 <= n <= frames.
@@ -46,8 +48,8 @@ def decode_video(data: bytes, frames: int, side: int) -> np.ndarray:
             raise MediaError("too_large", f"{codec.width} x {codec.height} pixels a frame")
         codec.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change on the way
         film = _demux(container, stream)
-        few = len(film.packets) <= frames
-        shown = _decode(stream, film.packets) if few else _shown_at(_spaced(film, frames), stream, film)
+        few = len(film.packets) <= frames and not per_second
+        shown = _decode(stream, film.packets) if few else _shown_at(_spaced(film, frames, per_second), stream, film)
         pictures = [_picture(frame, side) for frame in itertools.islice(shown, frames)]
         if not pictures:
             raise MediaError("undecodable", f"{len(film.packets)} packets, and no frame came of them")
@@ -110,10 +112,14 @@ def _demux(container: "InputContainer", stream: "av.VideoStream") -> _Film:
     return _Film(packets, times, keys, end, packets[0].time_base)
 
 
-def _spaced(film: _Film, frames: int) -> np.ndarray:
-    """The middles of `frames` equal parts of a film, seconds."""
+def _spaced(film: _Film, frames: int, per_second: float) -> np.ndarray:
+    """The middles of `frames` equal parts of a film, or of as many 1 / per_second long as it has, seconds."""
     start, rounding = film.times.min(), 1e-6  # a frame that begins at the very time has begun
-    return start + (np.arange(frames) + 0.5) / frames * min(film.end - start, MAX_SECONDS) + rounding
+    length = min(film.end - start, MAX_SECONDS)
+    if per_second:  # of the last part the middle may be missing; a film always has one part
+        frames = min(frames, max(1, math.ceil(length * per_second - 0.5)))
+    part = min(1 / per_second, length) if per_second else length / frames
+    return start + (np.arange(frames) + 0.5) * part + rounding
 
 
 def _shown_at(targets: np.ndarray, stream: "av.VideoStream", film: _Film) -> "Iterator[av.VideoFrame]":
@@ -124,10 +130,16 @@ def _shown_at(targets: np.ndarray, stream: "av.VideoStream", film: _Film) -> "It
     """
     every, late = np.arange(len(film.times)), MISSING_SHARE * np.ptp(film.times)
     for key, group in itertools.groupby(targets, lambda target: film.on_show(target, film.keys)):
+        wanted = list(group)
         stream.codec_context.flush_buffers()
         frames = _decode(stream, itertools.islice(film.packets, key, None))
         shown, upcoming = None, next(frames, None)
-        for target in group:
+        if key and (upcoming is None or film.time(upcoming) > wanted[0]):
+            # A key frame in name only: the picture builds up over several frames. From the first packet, then.
+            rest, whole = targets[targets >= wanted[0]], dataclasses.replace(film, keys=np.zeros(1, int))
+            yield from _shown_at(rest, stream, whole)
+            return
+        for target in wanted:
             while upcoming is not None and film.time(upcoming) <= target:
                 shown, upcoming = upcoming, next(frames, None)
             frame = shown or upcoming

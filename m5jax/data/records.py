@@ -27,7 +27,7 @@ from m5jax.modalities import State
 Example = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue] (generated, no stubs)
 log = logging.getLogger(__name__)
 
-DATASET = "m5jax"
+DATASET, METADATA = "m5jax", "dataset_info.json"  # by which TFDS knows the folder
 MEDIA = ("image", "video", "audio")
 _TEXTS = ("id", "source", "instance_id", "title", "description")
 _LISTS = ("category", "fields/name", "fields/value")
@@ -45,7 +45,7 @@ class Record:
       fields: (name, value) pairs of the table.
       image: a JPEG of the picture, or float16 [n, dim] features, [n, dim + 5] with boxes.
       video: a JPEG film strip, the frames below one another, or float16 [n, dim] features.
-      audio: float16 [n, mels] log-mel frames, or float16 [n, dim] features.
+      audio: float16 [n, frame_dim] frames of the sound, or float16 [n, dim] features.
     """
 
     id: str
@@ -91,7 +91,7 @@ class RecordCodec:
 
     def __init__(self, inputs: Inputs):
         # Numbers per row where a medium is stored as an array; the others are stored as encoded bytes.
-        self._widths = {"audio": inputs.audio.mels}
+        self._widths = {"audio": inputs.audio.frame_dim}
         self._widths |= {
             name: getattr(inputs, name).feature_dim for name in MEDIA if getattr(inputs, name).source == "features"
         }
@@ -162,7 +162,7 @@ def shard_name(split: str, shard: int, shards: int) -> str:
 def write_shard(path: pathlib.Path, records: Iterable[bytes]) -> None:
     """Writes serialised records under a temporary name and renames: a shard under its own name is whole."""
     temporary = path.with_name(path.name + ".tmp")
-    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
     for record in records:
         writer.write(record)
     writer.close()
