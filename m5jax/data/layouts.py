@@ -47,7 +47,10 @@ class Catalogue(Protocol):
         ...
 
     def beside(self) -> Iterator[Pair | Member | Rejection]:
-        """What it says beside listings: pairs of a matching benchmark, named sets; or why an entry is neither."""
+        """What it says beside listings: pairs of a matching benchmark, named sets; or why an entry is neither.
+
+        The modality of such a rejection is "pair" or "set": no row of the catalogue is lost by it.
+        """
         ...
 
 
@@ -108,8 +111,8 @@ class Release:
         return m5product.read(self.path, inputs, processes, quiet)
 
     def beside(self) -> Iterator[Pair | Member | Rejection]:
-        """Nothing."""
-        return iter(())
+        """As `m5product.beside`."""
+        return m5product.beside(self.path)
 
 
 def find(path: str | pathlib.Path) -> Catalogue:

@@ -1,27 +1,32 @@
 """The M5Product release (Dong et al., arXiv:2109.04275) as a catalogue, in the layout it comes in (docs/data.md).
 
 One JSON object holds title, table and label of every product; regions of pictures lie in an LMDB or in tables of text
-(`m5product_regions.py`), features of clips and sounds in one .npy file each; lists of ids name the splits.
+(`m5product_regions.py`), features of clips and sounds, or media themselves, in one file each (`m5product_folders.py`);
+lists of ids name splits and the sets of benchmarks (`m5product_sets.py`).
 """
 
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from m5jax.data import catalogue, catalogue_files, json_stream, m5product_regions
-from m5jax.data.catalogue import Listing, Rejection, RowError
+from m5jax.data import (
+    catalogue,
+    catalogue_files,
+    json_stream,
+    m5product_folders,
+    m5product_regions,
+    m5product_sets,
+)
+from m5jax.data.catalogue import Listing, Member, Rejection, RowError
 from m5jax.data.m5product_regions import Entry
 from m5jax.data.pool import KillablePool
-from m5jax.errors import ConfigError, DataError
+from m5jax.errors import DataError
 from m5jax.inputs import Inputs
 
 INFO, LABELS = "id_info_dict.json", "label_list.json"
-SPLIT_LISTS = {split: f"{split}_ids.json" for split in ("query", "gallery", "val", "train")}
-FOLDERS = {"video": "video_feature", "audio": "audio_feature"}
 BETWEEN_PAIRS, BETWEEN_NAME_AND_VALUE = "#;#", "#:#"
 
 
@@ -41,37 +46,19 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     return None
 
 
-def check(inputs: Inputs) -> None:
-    """Whether the settings ask for what the release has.
-
-    Raises:
-      ConfigError: naming what to set.
-    """
-    wanted: dict[str, tuple[str | bool, str | bool]] = {
-        f"{name}.source": (getattr(inputs, name).source, "features") for name in ("image", "video", "audio")
-    }
-    wanted["image.boxes"] = (inputs.image.boxes, True)
-    wrong = [
-        f"config.inputs.{path}={need}"
-        for path, (found, need) in wanted.items()
-        if path.partition(".")[0] in inputs.kept and found != need
-    ]
-    if wrong:
-        raise ConfigError(f"the M5Product release holds features instead of media: set {', '.join(wrong)}")
-
-
 def digest(info: pathlib.Path) -> str:
-    """SHA-256 over the JSON files, and over names and sizes of all features."""
+    """SHA-256 over the JSON files, and over names and sizes of all features and media."""
     root, total = info.parent, hashlib.sha256()
-    for path in (info, root / LABELS, *(root / name for name in SPLIT_LISTS.values())):
+    for path in (info, root / LABELS, *m5product_sets.files(root).values()):
         if path.is_file():
             with path.open("rb") as file:
                 total.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     for path in m5product_regions.region_files(root):
         total.update(f"{path.name}:{path.stat().st_size}\n".encode())
-    for folder in FOLDERS.values():
-        for name, size in sorted((file.name, file.stat().st_size) for file in _files(root / folder)):
-            total.update(f"{folder}/{name}:{size}\n".encode("utf-8", "surrogateescape"))
+    for place in (*m5product_folders.FEATURES.values(), *m5product_folders.RAW.values()):
+        scanned = m5product_folders.scan(root, place)
+        for name, size in sorted((file.name, file.stat().st_size) for file in scanned):
+            total.update(f"{place.folder}/{name}:{size}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
@@ -83,16 +70,25 @@ def read(info: pathlib.Path, inputs: Inputs, processes: KillablePool, quiet: boo
 
     Args:
       info: the listing file, as `find` gives it.
-      inputs: regions, clips and sounds are looked for if records keep them.
+      inputs: pictures, clips and sounds are looked for if records keep them: features or media, as the source says.
       processes: read the LMDB.
       quiet: show no progress.
 
     Raises:
-      ConfigError: as `check`.
+      ConfigError: as `m5product_folders.check`.
       DataError: a file is damaged, so that nobody knows what it holds.
     """
-    check(inputs)
+    m5product_folders.check(inputs, info.parent)
     return _Reading(info, inputs, processes, quiet).rows()
+
+
+def beside(info: pathlib.Path) -> Iterator[Member]:
+    """Which sets of the release's benchmarks, the lists of ids, have which ids.
+
+    Raises:
+      DataError: as `m5product_sets.read`.
+    """
+    return m5product_sets.members(info.parent)
 
 
 class _Reading:
@@ -101,16 +97,12 @@ class _Reading:
     def __init__(self, info: pathlib.Path, inputs: Inputs, processes: KillablePool, quiet: bool):
         root = info.parent
         self._info = info
-        self._labels = set(_ids(root / LABELS)) if (root / LABELS).exists() else None
-        self._beside: list[Rejection] = []  # what belongs to no listing of the object
-        self._splits = self._split_lists(root)
-        self._files = {
-            name: {file.name for file in _files(root / folder)}
-            for name, folder in FOLDERS.items()
-            if name in inputs.kept
-        }
+        self._labels = set(m5product_sets.entries(root / LABELS)) if (root / LABELS).exists() else None
+        self._lists = m5product_sets.read(root)
+        self._beside = [*self._lists.notes]  # what belongs to no listing of the object
+        self._files = m5product_folders.files(root, inputs)
         self._entries: dict[str, Entry] = {}
-        if "image" in inputs.kept:
+        if "image" in inputs.kept and "image" not in self._files:
             self._entries, rejections = m5product_regions.find(root, processes, quiet)
             self._beside += rejections
 
@@ -137,9 +129,9 @@ class _Reading:
                 known = identity[: catalogue.MAX_ID_CHARS].encode("utf-8", "replace").decode()
                 yield Rejection(known, error.reason, error.detail, line=line)
         yield from self._beside
-        for identity, split in self._splits.items():
+        for identity, name in self._lists.decides.items():
             if identity not in made:
-                detail = f"is in {SPLIT_LISTS[split]} and nowhere else"
+                detail = f"is in {name}{m5product_sets.SUFFIX} and in no file of products"
                 yield Rejection(identity[: catalogue.MAX_ID_CHARS], "unknown_id", detail, lost=False)
 
     def _products(self) -> Iterator[tuple[int, str, Any, int]]:
@@ -163,13 +155,17 @@ class _Reading:
             raise RowError("not_an_object", f"a product must be one, not {type(product).__name__}")
         row = {
             "id": _whole(identity),
-            "split": self._splits.get(identity, "train") if self._splits else None,
+            "split": self._lists.split(identity),
+            "instance_id": self._lists.instances.get(identity),
             "images": [{"shard": entry.ref.path, "member": entry.ref.member}] if entry else [],
         }
+        corrupt = []
         for name, there in self._files.items():
-            if f"{identity}.npy" in there:
-                row[f"{name}s"] = f"{FOLDERS[name]}/{identity}.npy"
-        listing, parts, corrupt = catalogue.parse(row), {}, []
+            try:
+                row[f"{name}s"] = there.find(identity, product)
+            except RowError as error:
+                corrupt.append(Rejection(identity, error.reason, error.detail, modality=name))
+        listing, parts = catalogue.parse(row), {}
         for key, modality, part in (("title", "text", _title), ("attributes", "table", _table)):
             try:
                 parts[key] = part(product)
@@ -190,17 +186,6 @@ class _Reading:
         if label and self._labels is not None and label not in self._labels:
             notes.append(Rejection(identity, "unknown_label", f"{label[:80]!r} is not in {LABELS}", lost=False))
         return (label,) if label else ()
-
-    def _split_lists(self, root: pathlib.Path) -> dict[str, str]:
-        """The split of every id that a list names; the first of `SPLIT_LISTS` counts."""
-        splits: dict[str, str] = {}
-        for split, name in SPLIT_LISTS.items():
-            for identity in _ids(root / name) if (root / name).exists() else ():
-                if splits.setdefault(identity, split) != split:
-                    detail = f"stands in {SPLIT_LISTS[splits[identity]]}, which counts, and in {name}"
-                    known = identity[: catalogue.MAX_ID_CHARS]
-                    self._beside.append(Rejection(known, "several_splits", detail, lost=False))
-        return splits
 
 
 def _whole(value: Any) -> Any:
@@ -240,27 +225,3 @@ def split_pairs(pv: Any) -> list[tuple[str, str]] | None:
         return None
     pairs = (pair.partition(BETWEEN_NAME_AND_VALUE) for pair in pv.split(BETWEEN_PAIRS))
     return [(name, value) for name, _, value in pairs if name or value]
-
-
-def _ids(path: pathlib.Path) -> list[str]:
-    """The ids, or labels, in a JSON list; of an object, its keys.
-
-    Raises:
-      DataError: the file holds anything else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-        if isinstance(values, list | dict) and all(isinstance(value, str | int) for value in values):
-            json.dumps(names := [str(value) for value in values], ensure_ascii=False).encode()  # no half characters
-            return names
-        reason = "it must be a list of ids, or an object with ids as keys"
-    except (ValueError, RecursionError, OSError) as error:
-        reason = str(error)
-    raise DataError(f"{path} cannot be used: {reason}. Mend it or take it away")
-
-
-def _files(folder: pathlib.Path) -> Iterator[os.DirEntry[str]]:
-    """The features in a folder that may be missing."""
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if entry.name.endswith(".npy"))
