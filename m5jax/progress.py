@@ -9,8 +9,10 @@ LINE_EVERY_S = 10.0
 
 
 @contextlib.contextmanager
-def progress(task: str, total: int, unit: str = "listings", quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Shows `task` going on; yields `advance(n)`, to be called as `n` more of `total` are done.
+def progress(
+    task: str, total: int | None, unit: str = "listings", quiet: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Shows `task` going on; yields `advance(n)`, to be called as `n` more of `total` are done (None: not known).
 
     Processes other than the first of a run pass quiet=True.
     """
@@ -24,7 +26,7 @@ def progress(task: str, total: int, unit: str = "listings", quiet: bool = False)
 
 
 @contextlib.contextmanager
-def _bar(task: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(task: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     import rich.console
     import rich.progress as rp
     import rich.text
@@ -40,18 +42,19 @@ def _bar(task: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         yield lambda n: bar.advance(row, n)
 
 
-def _lines(task: str, total: int, unit: str) -> Callable[[int], None]:
+def _lines(task: str, total: int | None, unit: str) -> Callable[[int], None]:
     start = last = time.monotonic()
     done = 0
 
     def advance(n: int) -> None:
         nonlocal done, last
         done, now = done + n, time.monotonic()
-        if now - last < LINE_EVERY_S and done < total:
+        if now - last < LINE_EVERY_S and (total is None or done < total):
             return
         last, rate = now, done / max(now - start, 1e-9)
-        left = f", {duration((total - done) / rate)} left" if 0 < done < total else ""
-        print(f"{task}: {done:,} of {total:,} {unit}, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
+        of = "" if total is None else f" of {total:,}"
+        left = f", {duration((total - done) / rate)} left" if total is not None and 0 < done < total else ""
+        print(f"{task}: {done:,}{of} {unit}, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
 
     return advance
 

@@ -265,5 +265,5 @@ def test_what_is_lost_of_a_product_is_counted_and_is_no_row_of_its_own(tmp_path,
 
 def test_prepared_once_the_release_is_not_read_again(broken, monkeypatch):
     config, made = broken
-    monkeypatch.setattr(layouts, "read", None)
+    monkeypatch.setattr(layouts.Release, "read", None)
     assert prepare.prepare(config, quiet=True).folder == made.folder

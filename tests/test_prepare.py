@@ -16,7 +16,7 @@ from reports import index_row
 from small import small_config
 from test_media import SPECIAL
 
-from m5jax.data import convert, prepare, tokenizer
+from m5jax.data import convert, preparation, prepare, tokenizer
 from m5jax.data.media import decode_jpeg
 from m5jax.data.prepared import REJECTIONS
 from m5jax.modalities import NAMES, State
@@ -146,7 +146,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(hostile, hostile_
 
 
 def test_a_complete_folder_is_only_read(hostile, hostile_folder, monkeypatch):
-    monkeypatch.setattr(prepare, "_Preparation", None)
+    monkeypatch.setattr(preparation, "Preparation", None)
     monkeypatch.setattr(filelock, "FileLock", None)
     dials = {"data__shard_listings": 2, "data__max_rejected": 0.0, "data__prepare_workers": 7}
     again = prepare.prepare(config_for(hostile_folder, hostile.folder.parent, **dials))

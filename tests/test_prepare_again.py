@@ -10,7 +10,7 @@ from media_files import film, picture
 from small import small_config
 from test_prepare import config_for, read_rejections, shard_bytes, write_rows
 
-from m5jax.data import pool, prepare, tokenizer, toy
+from m5jax.data import plan, pool, preparation, prepare, tokenizer, toy
 from m5jax.data.prepared import MANIFEST, REJECTIONS
 from m5jax.errors import DataError
 
@@ -43,7 +43,7 @@ def spawn(function, *arguments):
     return process
 
 
-@pytest.mark.parametrize("moment", ["in a shard", "after a shard", "before the manifest"])
+@pytest.mark.parametrize("moment", ["while reading", "in a shard", "after a shard", "before the manifest"])
 def test_a_killed_preparation_goes_on_where_it_was(catalogue_folder, tmp_path, moment, in_process):
     dials = {"inputs__modalities": ("image", "text", "table"), "data__shard_listings": 4}
     config = config_for(catalogue_folder, tmp_path / "killed", **dials)
@@ -54,7 +54,8 @@ def test_a_killed_preparation_goes_on_where_it_was(catalogue_folder, tmp_path, m
     assert not (folder / MANIFEST).exists()
     parts = {path.stem for path in (folder / "parts").glob("*.json")}
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*.array_record-?????-of-?????")}
-    assert len(parts) == (12 if moment == "before the manifest" else 2)
+    assert len(parts) == {"while reading": 0, "before the manifest": 12}.get(moment, 2)
+    assert (folder / plan.PLAN).exists() == (moment != "while reading")
     assert len(written) == len(parts) + (moment == "after a shard")
     resumed = prepare.prepare(config, quiet=True)
     assert resumed.folder == folder
@@ -120,7 +121,7 @@ def test_too_many_rejections_stop_with_counts_until_the_files_are_mended(tmp_pat
 
 
 def test_bad_rows_count_against_all_rows_not_against_the_first_shard(tmp_path, in_process, monkeypatch):
-    monkeypatch.setattr(prepare, "EARLY_STOP_LISTINGS", 10)
+    monkeypatch.setattr(preparation, "EARLY_STOP_LISTINGS", 10)
     rows = [{"id": f"{i}", "split": "train", "title": "x"} for i in range(60)]
     write_rows(tmp_path, [*rows, *(b"not json" for _ in range(5))])
     dials = {"data__max_rejected": 0.1, "data__shard_listings": 10}
@@ -162,7 +163,7 @@ def test_every_rejected_row_counts_even_of_one_id(tmp_path, in_process):
 
 
 def test_a_catalogue_that_is_mostly_broken_is_not_read_to_its_end(tmp_path, in_process, monkeypatch):
-    monkeypatch.setattr(prepare, "EARLY_STOP_LISTINGS", 10)
+    monkeypatch.setattr(preparation, "EARLY_STOP_LISTINGS", 10)
     broken_catalogue(tmp_path, broken=8)
     config = config_for(tmp_path, tmp_path / "root", data__max_rejected=0.5, data__shard_listings=4)
     with pytest.raises(DataError, match="8 of 12 listings"):
@@ -205,13 +206,13 @@ def test_a_catalogue_of_pictures_still_gets_a_tokenizer(tmp_path, in_process):
 
 def test_what_decides_the_records_decides_the_folder(tmp_path, monkeypatch):
     class Stub:
-        def __init__(self, config, listing_file, folder, quiet):
+        def __init__(self, config, found, folder, quiet, runner):
             self.folder = folder
 
         def run(self, facts):
-            (self.folder / MANIFEST).write_text(json.dumps({"format": facts["format"]}))
+            (self.folder / MANIFEST).write_text(json.dumps({"format": facts["format"], "facts": facts}))
 
-    monkeypatch.setattr(prepare, "_Preparation", Stub)
+    monkeypatch.setattr(preparation, "Preparation", Stub)
     write_rows(tmp_path, [{"id": "a", "title": "x"}])
 
     def folder(**changes):

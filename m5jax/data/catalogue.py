@@ -171,6 +171,26 @@ def parse(row: dict[str, Any]) -> Listing:
     )
 
 
+def to_plain(listing: Listing) -> dict[str, Any]:
+    """The listing as what JSON can hold."""
+    parts = {
+        name: [vars(part) for part in getattr(listing, name)] for name in ("images", "videos", "audios", "corrupt")
+    }
+    return vars(listing) | parts
+
+
+def from_plain(plain: dict[str, Any]) -> Listing:
+    """The listing that `to_plain` was given."""
+    fields = plain["attributes"]
+    values: dict[str, Any] = {
+        name: tuple(MediaRef(**ref) for ref in plain[name]) for name in ("images", "videos", "audios")
+    }
+    values["category"] = tuple(plain["category"])
+    values["attributes"] = None if fields is None else tuple((name, value) for name, value in fields)
+    values["corrupt"] = tuple(Rejection(**rejection) for rejection in plain["corrupt"])
+    return Listing(**plain | values)
+
+
 def derived_split(identity: str, instance: str) -> str:
     """The split of a listing that names none, from its ids alone: whole products go to train, val, or evaluation.
 

@@ -103,6 +103,8 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("it is no object")
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): delete the folder and prepare again") from error
     if manifest.get("format") != FORMAT_VERSION:
@@ -220,10 +222,18 @@ class Prepared:
         Raises:
           DataError: the split has none.
         """
+        for batch in self.batches(split, ["id"]):
+            yield from batch.column(0).to_pylist()
+
+    def batches(self, split: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Columns of a split's index as recorded, in the order of its records, without holding them.
+
+        Raises:
+          DataError: the split has none.
+        """
         self._need(split)
         file = pq.ParquetFile(self.folder / f"index-{split}.parquet", page_checksum_verification=True)
-        for batch in file.iter_batches(columns=["id"]):
-            yield from batch.column(0).to_pylist()
+        yield from file.iter_batches(columns=columns)
 
     def index(self, split: str) -> Index:
         """The index of a split.
