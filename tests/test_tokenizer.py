@@ -11,6 +11,7 @@ from hypothesis import strategies
 from m5jax.data import tokenizer
 from m5jax.data.tokenizer import SentencePiece, WordPiece
 from m5jax.data.tokenizer_sentencepiece import BYTES
+from m5jax.data.tokenizer_wordpiece import Rules
 from m5jax.errors import DataError
 
 TEXTS = [f"{colour} {kind} number {n}" for n in range(40) for colour in ("red", "blue") for kind in ("shoe", "shirt")]
@@ -110,22 +111,32 @@ def test_pieces_of_known_texts(bert, text, pieces):
     assert spelled(bert, text) == pieces
 
 
-def slow_wordpiece(text, ids, lowercase):
+CHINESE = [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F)]
+CHINESE += [(0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)]
+
+
+def is_chinese(character):
+    """As in the code of BERT: Han, but neither kana nor hangul."""
+    return any(first <= ord(character) <= last for first, last in CHINESE)
+
+
+def slow_wordpiece(text, ids, rules):
     """BERT's tokenizer, one character at a time."""
     words, word = [], ""
-    kinds = {character: unicodedata.category(character) for character in text}
     cleaned = ""
     for character in text:
-        if character in "\t\n\r" or kinds[character] == "Zs":
+        kind = unicodedata.category(character)
+        if rules.clean_text and ((character.isspace() and kind != "Cc") or character in "\t\n\r"):
             cleaned += " "
-        elif character not in "\u0000\ufffd" and not kinds[character].startswith("C"):
-            cleaned += f" {character} " if 0x4E00 <= ord(character) <= 0x9FFF else character
-    if lowercase:
-        decomposed = unicodedata.normalize("NFD", cleaned)
-        cleaned = "".join(c for c in decomposed if unicodedata.category(c) != "Mn").lower()
+        elif not rules.clean_text or (character != "\ufffd" and kind not in ("Cc", "Cf", "Co", "Cs")):
+            cleaned += f" {character} " if rules.handle_chinese_chars and is_chinese(character) else character
+    if rules.strip_accents:
+        cleaned = "".join(c for c in unicodedata.normalize("NFD", cleaned) if unicodedata.category(c) != "Mn")
+    if rules.lowercase:
+        cleaned = "".join(c.lower() for c in cleaned)
     for character in cleaned + " ":
-        symbol = character.isascii() and not character.isalnum() and not character.isspace()
-        if character == " " or symbol or unicodedata.category(character).startswith("P"):
+        symbol = character.isascii() and character.isprintable() and not character.isalnum() and character != " "
+        if character.isspace() or symbol or unicodedata.category(character).startswith("P"):
             words += [part for part in (word, character.strip()) if part]
             word = ""
         else:
@@ -133,7 +144,7 @@ def slow_wordpiece(text, ids, lowercase):
     found = []
     for word in words:
         pieces, start = [], 0
-        while start < len(word) <= 100:
+        while start < len(word) <= rules.max_input_chars_per_word:
             ends = [end for end in range(len(word), start, -1) if "##" * (start > 0) + word[start:end] in ids]
             if not ends:
                 break
@@ -148,11 +159,12 @@ def test_ids_are_those_of_berts_algorithm(tmp_path, lowercase):
     ids = {piece: i for i, piece in enumerate((*SPECIALS, *PIECES))}
     made = wordpiece(tmp_path, lowercase=lowercase)
     alphabet = "redshounaffble RED SHOE [MASK]##,-。鞋店红éÉe\u0301İßǅﬁÅ…①ｓ👟\u0000\u00ad\u200b\ufffd\t\n\u3000$"
+    alphabet += "שָׁحِن가が𠮷\U0002a6a5\uf900\ufe0f\u200d\u200f\u202e\ufeff\u2028\u0085\ue000\u0378🇨👍🏿₹×"
 
     @hypothesis.given(strategies.text(alphabet, max_size=40))
     @hypothesis.example("Red shoes, unaffable。É é ﬁ")
     def check(text):
-        assert made.encode(text) == slow_wordpiece(text, ids, lowercase)
+        assert made.encode(text) == slow_wordpiece(text, ids, Rules.of_bert(lowercase))
 
     check()
 

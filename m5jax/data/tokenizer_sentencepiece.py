@@ -43,7 +43,7 @@ class SentencePiece(Tokenizer):
         """
         try:
             processor = sentencepiece.SentencePieceProcessor(model_file=str(self._path))
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, ValueError) as error:  # the latter where its message is not UTF-8
             raise DataError(f"{described(self._path)} cannot be read as a sentencepiece model: {error}") from error
         if processor.get_piece_size() > MAX_PIECES:
             raise DataError(f"{described(self._path)} has more than {MAX_PIECES:,} pieces")

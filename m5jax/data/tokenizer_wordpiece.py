@@ -36,7 +36,8 @@ class WordPiece(Tokenizer):
     """BERT's tokenizer (Devlin et al. 2019; greedy longest match, Wu et al. 2016).
 
     Ids are those that BERT was trained with: line i of a `vocab.txt`, counted from 0, is piece i. Unlike in other
-    readers a "[MASK]" typed into a title is three pieces of text.
+    readers a "[MASK]" typed into a title is three pieces of text. What is punctuation or an accent is that of
+    Unicode 8, as in all that the library `tokenizers` runs; BERT's own code asks the Unicode of its Python.
     """
 
     def __init__(self, path: pathlib.Path, lowercase: bool = True):
@@ -107,7 +108,7 @@ class WordPiece(Tokenizer):
         return settings.digest({"pieces": list(ids), "lowercase": rules.lowercase, **unusual})
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; a word that no pieces spell is one `unk`, and so is a word of more than 100 characters."""
+        """Ids of a text; a word that no pieces spell is one `unk`, and so is a word longer than the rules allow."""
         return self._encoder.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
