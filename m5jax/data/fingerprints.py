@@ -61,7 +61,7 @@ def normal(text: str) -> str:
 
 
 def difference_hash(image: Image.Image) -> tuple[int, ...]:
-    """Which of two neighbours in a row is brighter, of the picture at 17 x 16 pixels (Krawetz, Kind of Like That, 2013).
+    """Which neighbour in a row is brighter, at 17 x 16 pixels (Krawetz, Kind of Like That, 2013).
 
     Returns:
       256 bits, row by row, as four words of 64 bits, the first pixel in the highest bit of the first word.

@@ -61,6 +61,11 @@ class Transform:
             arrays["label"] = np.asarray(self.classes.get(record.category_path, UNLABELLED), np.int32)
         return arrays
 
+    def tokens(self, name: str, record: Record) -> int:
+        """How many ids a title or a table has before it is cut to its budget; 0 where there is none."""
+        parts = self._serialised(name, record, None)
+        return sum(map(len, parts)) if len(parts) > 1 else 0
+
     def _arrays(self, record: Record, rng: np.random.Generator | None) -> Arrays:
         present = {name for name in NAMES if record.state(name) == State.PRESENT}
         seen = {name for name in self.inputs.modalities if present.intersection(self._of(name))}
