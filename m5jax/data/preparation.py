@@ -9,7 +9,7 @@ from typing import Any
 
 from m5jax import modalities, settings
 from m5jax.config import Config
-from m5jax.data import layouts, plan, prepared, records, shards, tokenizer
+from m5jax.data import layouts, plan, prepared, records, shards, tokenizer, unfinished
 from m5jax.errors import DataError
 from m5jax.progress import progress
 
@@ -144,6 +144,7 @@ class Preparation:
         codec = records.RecordCodec(self.config.inputs)
         records.write_tfds_metadata(self.folder, codec, shard_lengths)
         self._write_rejections()
+        unfinished.clear(self.folder)
         content = {split: [part.content for part in parts[split]] for split in shard_lengths}
         manifest = {
             "format": prepared.FORMAT_VERSION,

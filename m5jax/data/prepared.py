@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5jax import modalities
-from m5jax.data import tokenizer
+from m5jax.data import tokenizer, unfinished
 from m5jax.data.convert import Conversion
 from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
 from m5jax.data.records import Records, Source
@@ -81,7 +81,8 @@ def write_index(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
         + [("states", pa.list_(pa.uint8())), ("content", pa.list_(pa.uint64())), ("picture", pa.list_(pa.uint64()))]
         + [("spread", pa.uint8()), ("fields", pa.uint16()), ("values", pa.uint16())]
     )
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, write_page_checksum=True)
+    with unfinished.whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, write_page_checksum=True)
 
 
 def join_indexes(path: pathlib.Path, parts: Iterable[pathlib.Path]) -> None:
@@ -113,11 +114,10 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON under a temporary name and renames: a file under its own name is whole."""
+    """Writes JSON: a file under its own name is whole."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.rename(path)
+    with unfinished.whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True)

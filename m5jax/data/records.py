@@ -20,6 +20,7 @@ from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
 from m5jax import modalities
+from m5jax.data import unfinished
 from m5jax.errors import DataError
 from m5jax.inputs import Inputs
 from m5jax.modalities import State
@@ -160,13 +161,12 @@ def shard_name(split: str, shard: int, shards: int) -> str:
 
 
 def write_shard(path: pathlib.Path, records: Iterable[bytes]) -> None:
-    """Writes serialised records under a temporary name and renames: a shard under its own name is whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
-    for record in records:
-        writer.write(record)
-    writer.close()
-    temporary.rename(path)
+    """Writes serialised records: a shard under its own name is whole."""
+    with unfinished.whole(path) as temporary:
+        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+        for record in records:
+            writer.write(record)
+        writer.close()
 
 
 def write_tfds_metadata(folder: pathlib.Path, codec: RecordCodec, shard_lengths: dict[str, list[int]]) -> None:
