@@ -79,6 +79,8 @@ def make(
         if plan.facts == facts:
             return plan
     forget(folder)
+    for shard in folder.glob("*.array_record*"):  # of another plan, of which it may have the numbers
+        shard.unlink()
     (folder / FOLDER).mkdir(parents=True)
     with (
         progress("reading", None, "rows", quiet=quiet) as advance,

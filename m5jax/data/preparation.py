@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from m5jax import modalities, settings
@@ -15,6 +15,14 @@ from m5jax.progress import progress
 
 TOKENIZER_LISTINGS = 200_000  # more teach a vocabulary nothing new, and cost memory
 EARLY_STOP_LISTINGS = 1000  # from here on a catalogue that is mostly broken is not prepared to its end
+
+
+class StoppedError(DataError):
+    """A preparation that was stopped; `summary` says as much as is known of it."""
+
+    def __init__(self, message: str, summary: dict[str, Any]):
+        super().__init__(message)
+        self.summary = summary
 
 
 class Preparation:
@@ -95,12 +103,13 @@ class Preparation:
             plan.forget(self.folder)  # files may be mended in place: the next preparation reads them again
             raise stopped
 
-    def _stopped(self, why: str) -> DataError:
+    def _stopped(self, why: str) -> StoppedError:
         """An error that counts the rejections by reason; all of them are written down."""
         self._write_rejections()
         counts = "".join(f"\n  {count:6,} {reason}" for reason, count in self.rejected.most_common())
         path = self.folder / prepared.REJECTIONS
-        return DataError(f"{why}. What was rejected, one by one in {path}:{counts}")
+        known = summary(self.plan.rows, self.records, self.rejected, self.noted, [self.states])
+        return StoppedError(f"{why}. What was rejected, one by one in {path}:{counts}", known)
 
     def _write_rejections(self) -> None:
         """All that was rejected or noted: while reading, then shard by shard as far as they are made."""
@@ -153,7 +162,7 @@ class Preparation:
             "rows": self.plan.rows,
             "shard_lengths": shard_lengths,
             "shard_files": {split: [part.file for part in parts[split]] for split in shard_lengths},
-            "states": {split: _sum_states(parts[split]) for split in shard_lengths},
+            "states": {split: _sum_states(part.states for part in parts[split]) for split in shard_lengths},
             "rejected": dict(self.rejected),
             "noted": dict(self.noted),
             "beside": self.plan.beside,
@@ -185,10 +194,34 @@ def _texts(source: records.Records) -> Iterator[str]:
                 yield text
 
 
-def _sum_states(parts: Iterable[shards.Part]) -> dict[str, dict[str, int]]:
-    """Listings by modality and state."""
+def summary(
+    rows: int,
+    kept: int,
+    rejected: Mapping[str, int],
+    noted: Mapping[str, int],
+    states: Iterable[Mapping[str, Mapping[str, int]]],
+) -> dict[str, Any]:
+    """What became of a catalogue, for scripts.
+
+    Returns:
+      rows_in; records; rejected, rows by reason; lost, files and parts by "modality/reason"; noted, likewise; states,
+      listings by modality and state.
+    """
+    listing = "listing/"
+    return {
+        "rows_in": rows,
+        "records": kept,
+        "rejected": {key.removeprefix(listing): n for key, n in rejected.items() if key.startswith(listing)},
+        "lost": {key: n for key, n in rejected.items() if not key.startswith(listing)},
+        "noted": dict(noted),
+        "states": _sum_states(states),
+    }
+
+
+def _sum_states(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Listings by modality and state, of several parts."""
     total = {name: collections.Counter[str]() for name in modalities.NAMES}
     for part in parts:
-        for name, counts in part.states.items():
+        for name, counts in part.items():
             total[name].update(counts)
     return {name: dict(counts) for name, counts in total.items()}

@@ -96,9 +96,20 @@ def prepare_into(
     return prepared.Prepared.open(folder, config.inputs, config.data.corruption)
 
 
-def _given_vocabulary(config: Config) -> tokenizer.WordPiece | None:
+def summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What became of a catalogue, for scripts: rows_in = records + all of rejected."""
+    return preparation.summary(
+        manifest["rows"],
+        sum(map(sum, manifest["shard_lengths"].values())),
+        manifest["rejected"],
+        manifest["noted"],
+        manifest["states"].values(),
+    ) | {"beside": manifest["beside"], "digest": manifest["digest"]}
+
+
+def _given_vocabulary(config: Config) -> tokenizer.Tokenizer | None:
     path = config.data.vocabulary_file
-    return tokenizer.WordPiece(pathlib.Path(path), config.data.vocabulary_lowercase) if path else None
+    return tokenizer.load(pathlib.Path(path), config.data.vocabulary_lowercase) if path else None
 
 
 def _as_it_is(folder: pathlib.Path, config: Config) -> prepared.Prepared:
