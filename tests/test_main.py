@@ -64,6 +64,7 @@ def test_each_library_has_its_one_place():
     assert importers("tokenizers") == {"data/tokenizer_wordpiece.py"}
     assert importers("lmdb") == {"data/files.py"}
     assert importers("msgpack") == {"data/media_regions.py"}
+    assert importers("apache_beam") == {"data/beam_runner.py"}
     sellers_bytes = {"av", "soundfile"}
     assert set.union(*map(importers, sellers_bytes)) <= {
         "data/media_format.py", "data/media_video.py", "data/media_audio.py", "data/media.py", "data/toy_media.py",
