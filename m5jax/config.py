@@ -127,7 +127,10 @@ class Config:
     mode: str = setting("train", "what to do", choices=("train", "evaluate", "export", "prepare", "table"))
     workdir: str = setting("runs/default", "run folder")
     seed: int = setting(0, "a batch and a key are functions of (seed, step)", low=0)
-    steps: int = setting(1000, "optimizer steps", low=1)
+    steps: int = setting(1000, "optimizer steps; 0 = config.epochs says how long", low=0)
+    epochs: float = setting(
+        0.0, "passes over the training listings of config.data.catalogue, with config.steps=0", low=0.0
+    )
     batch_size: int = setting(64, "listings per step, all devices and processes together", low=1)
     accumulate: int = setting(1, "micro-batches per step; divides batch_size", low=1)
     precision: str = setting(
@@ -196,6 +199,11 @@ def _check_together(config: Config) -> None:
             f" than the {MAX_STRIP_PIXELS} pixels a JPEG holds"
         )
     check_model(model, config.objective, inputs)
+    if bool(config.steps) == bool(config.epochs):
+        raise ConfigError(
+            f"config.steps = {config.steps} and config.epochs = {config.epochs:g}: one of them says how long to train,"
+            " and the other is 0"
+        )
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     config.data.corruption.check(inputs)
@@ -217,6 +225,7 @@ def _check_together(config: Config) -> None:
         ("config.workdir", config.workdir),
         ("config.data.root", config.data.root),
         ("config.data.vocabulary_file", config.data.vocabulary_file),
+        *(("config.data.mix", path) for path, _ in config.data.mixed),
     )
     for name, path in paths:
         if "://" in path:

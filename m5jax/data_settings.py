@@ -4,7 +4,9 @@ Nothing here imports jax.
 """
 
 import dataclasses
+from fractions import Fraction
 
+from m5jax.errors import ConfigError
 from m5jax.inputs import Corruption
 from m5jax.settings import section, setting
 
@@ -58,3 +60,34 @@ class Data:
         False, "train only on listings that have every modality in use, with what config.data.corruption left of them"
     )
     corruption: Corruption = section(Corruption)
+    sampling: str = setting(
+        "uniform",
+        "how often the listings of a class are drawn; all once, or a class (category path, or source) as often as any"
+        " other, or by the square root of its listings",
+        choices=("uniform", "class_balanced", "square_root", "by_source"),
+    )
+    mix: str = setting(
+        "",
+        "path=weight,path=weight...: other catalogues to train on as well; so many of their listings for each one of"
+        " config.data.catalogue, which alone gives tokenizer, classes and scores",
+    )
+
+    @property
+    def mixed(self) -> tuple[tuple[str, Fraction], ...]:
+        """The other catalogues and their weights beside the first one's 1, exactly as written.
+
+        Raises:
+          ConfigError: an entry is not a path and a number above 0.
+        """
+        return tuple(map(_weighted, self.mix.split(","))) if self.mix else ()
+
+
+def _weighted(entry: str) -> tuple[str, Fraction]:
+    path, _, number = entry.rpartition("=")
+    try:
+        weight = Fraction(number)
+    except (ValueError, ZeroDivisionError):
+        weight = Fraction(0)
+    if not path or weight <= 0:
+        raise ConfigError(f"config.data.mix has {entry!r}: give a path and a weight above 0, as in mine=0.5")
+    return path, weight

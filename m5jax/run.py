@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -10,7 +12,7 @@ import jax
 from m5jax import distributed, inputs, run_folder, settings, sharding, source
 from m5jax.checkpoint import Check, Checkpoints
 from m5jax.config import Config
-from m5jax.data import tokenizer
+from m5jax.data import pipeline, sampling, tokenizer
 from m5jax.data.prepare import prepare
 from m5jax.data.prepared import Prepared
 from m5jax.errors import ConfigError, DataError, RunFolderError
@@ -24,9 +26,10 @@ class Run:
     """An opened run.
 
     Attributes:
-      config: the settings.
+      config: the settings; of a run that trains with `steps` and without `epochs`, whichever were given.
       folder: the run folder, held by this run.
       prepared: the catalogue's records.
+      mixed: records of the catalogues that are trained on as well; none where nothing is trained.
       mesh: all devices of all processes.
       model: the network, for the catalogue's vocabulary.
       facts: what must be the same when a checkpoint is used again, see `facts_of`.
@@ -35,6 +38,7 @@ class Run:
     config: Config
     folder: RunFolder
     prepared: Prepared
+    mixed: tuple[Prepared, ...]
     mesh: jax.sharding.Mesh
     model: Model
     facts: dict[str, Any]
@@ -68,8 +72,10 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(config: Config) -> Iterator[Run]:
+def open_run(config: Config, training: bool = False) -> Iterator[Run]:
     """Opens a run: joins the other processes, takes the folder, prepares the records, builds mesh and model.
+
+    Training, the catalogues of `config.data.mix` are prepared as well, and epochs become steps.
 
     Raises:
       M5Error: of the kind that fits what is wrong, before anything is computed.
@@ -82,13 +88,38 @@ def open_run(config: Config) -> Iterator[Run]:
         folder = _hold(config, stack)
         mesh = sharding.make_mesh(config.mesh)
         _check_batches(config, mesh)
-        prepared = prepare(config, quiet=not distributed.is_lead())
-        facts = facts_of(config, prepared)
-        distributed.require_agreement({"records": facts["data"]["digest"], "tokenizer": facts["tokenizer"]})
+        prepared, mixed = prepare(config, quiet=not distributed.is_lead()), ()
+        if training:
+            mixed = prepare_mixed(config, quiet=not distributed.is_lead())
+            config = with_steps(config, prepared)
+        facts = facts_of(config, prepared, mixed)
+        distributed.require_agreement({"records": settings.digest(facts["data"]), "tokenizer": facts["tokenizer"]})
         vocabulary = tokenizer.load(prepared.tokenizer_path).size
         stack.enter_context(jax.set_mesh(mesh))
         model = families.build(config, vocabulary, len(classes_of(config, prepared)))
-        yield Run(config, folder, prepared, mesh, model, facts)
+        yield Run(config, folder, prepared, mixed, mesh, model, facts)
+
+
+def prepare_mixed(config: Config, quiet: bool = False) -> tuple[Prepared, ...]:
+    """The prepared catalogues of `config.data.mix`, in its order.
+
+    Raises:
+      DataError: as `prepare`.
+    """
+    data = [dataclasses.replace(config.data, catalogue=path) for path, _ in config.data.mixed]
+    return tuple(prepare(dataclasses.replace(config, data=chosen), quiet) for chosen in data)
+
+
+def with_steps(config: Config, prepared: Prepared) -> Config:
+    """The configuration with the steps that its epochs come to, rounded up: no listing is left out of the last one.
+
+    Raises:
+      DataError: there is nothing to train on.
+    """
+    if not config.epochs:
+        return config
+    listings = Fraction(str(config.epochs)) * pipeline.epoch(prepared, config)
+    return dataclasses.replace(config, steps=math.ceil(listings / config.batch_size), epochs=0.0)
 
 
 def _hold(config: Config, stack: contextlib.ExitStack) -> RunFolder:
@@ -104,11 +135,11 @@ def _hold(config: Config, stack: contextlib.ExitStack) -> RunFolder:
     return RunFolder(config.workdir)
 
 
-def facts_of(config: Config, prepared: Prepared) -> dict[str, Any]:
+def facts_of(config: Config, prepared: Prepared, mixed: Sequence[Prepared] = ()) -> dict[str, Any]:
     """Digests of the data stream, the tokenizer, the preprocessing and the classes, as checkpoints carry them."""
     classes = classes_of(config, prepared)
     return {
-        "data": _data_facts(config, prepared) | {"seed": config.seed, "batch_size": config.batch_size},
+        "data": _data_facts(config, prepared) | _stream_facts(config, mixed),
         "tokenizer": prepared.manifest["tokenizer"],
         "preprocessing": settings.digest(inputs.preprocessing(config.inputs)),
         "classes": settings.digest(classes) if classes else "",
@@ -140,6 +171,17 @@ def _data_facts(config: Config, prepared: Prepared) -> dict[str, Any]:
     return {"digest": settings.digest({"records": digest} | done)} | done if done else {"digest": digest}
 
 
+def _stream_facts(config: Config, mixed: Sequence[Prepared]) -> dict[str, Any]:
+    """What decides the order besides what the listings hold."""
+    facts: dict[str, Any] = {"seed": config.seed, "batch_size": config.batch_size}
+    if config.data.sampling != sampling.UNIFORM:
+        facts["sampling"] = config.data.sampling
+    for number, prepared in enumerate(mixed):
+        facts[f"mix {number + 1} weight"] = str(config.data.mixed[number][1])
+        facts[f"mix {number + 1} digest"] = prepared.manifest["digest"]
+    return facts
+
+
 def require_same(
     saved: dict[str, Any],
     now: dict[str, Any],
@@ -151,6 +193,7 @@ def require_same(
 
     Raises:
       ConfigError: naming what differs.
+      DataError: the settings of the stream are the same, and what the records hold is not.
     """
     for name in names:
         pair = saved.get(name, ""), now[name]  # what an older version did not know of was not there
@@ -158,7 +201,14 @@ def require_same(
             continue
         before, after = ({"": fact or "none"} if isinstance(fact, str) else fact for fact in pair)
         pairs = {key: (before.get(key, "none"), after.get(key, "none")) for key in before | after}
-        changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in pairs.items() if old != new)
+        pairs = {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+        changes = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in pairs.items())
+        if name == "data" and all(key.endswith("digest") for key in pairs):
+            raise DataError(
+                f"the records changed since the checkpoints in {where} were written ({changes}): bring the catalogue"
+                " and the settings of its records back to what they were, or use another config.workdir, which can"
+                " begin with these weights (config.initialize.run)"
+            )
         raise ConfigError(
             f"the {name} changed since the checkpoints in {where} were written ({changes.strip()}); {fix}"
         )

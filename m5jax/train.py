@@ -33,17 +33,17 @@ SKIPPED_IN_A_ROW = 10  # updates that were not finite before the run gives up
 
 
 def train(config: Config) -> None:
-    """Trains to `config.steps`, from the newest good checkpoint of the run folder or from the start.
+    """Trains for `config.steps` or `config.epochs`, from the newest good checkpoint of the run folder or the start.
 
     Raises:
       M5Error: see `errors`; the state on disk stays usable whatever is raised.
     """
-    with open_run(config) as run:
+    with open_run(config, training=True) as run:
         run.say(f"run folder {run.folder.path}, records {run.prepared.folder} {run.prepared.splits}")
         state = _loop(run)
-        evaluate.final(run, state["params"], config.steps)
+        evaluate.final(run, state["params"], run.config.steps)
         if config.export.after_training:
-            export.write(run, state["params"], config.steps)
+            export.write(run, state["params"], run.config.steps)
         run.say(f"done: {run.folder.report}, {run.folder.scores}, {run.folder.embeddings}")
 
 
@@ -60,7 +60,7 @@ def _loop(run: Run) -> step.State:
         run.model, optimizer, seed=config.seed, accumulate=config.accumulate, mesh=run.mesh
     )
     share = pipeline.Share(*distributed.share())
-    batches = pipeline.training_batches(run.prepared, config, start=start, share=share)
+    batches = pipeline.training_batches(run.prepared, config, mixed=run.mixed, start=start, share=share)
     checkpoints = run.checkpoints
     trace = profiling.Trace(config.logging.profile, run.folder.profile)
 
@@ -164,6 +164,7 @@ class _Log:
         self._run, self._config = run, run.config
         self._schedule = optim.schedule(run.config)
         self._ceiling = profiling.matmul_ceiling(run.config.precision) * run.mesh.size
+        self._epoch = pipeline.epoch(run.prepared, run.config)
         self._pending: tuple[int, Any] | None = None
         self.timer = profiling.StepTimer(start)
         self._writer = None
@@ -189,7 +190,7 @@ class _Log:
             return
         fetched: Any = jax.device_get(metrics)  # returns when the step is done, so the time is that of whole steps
         times = self.timer.read(number)
-        row: dict[str, Any] = {"step": number}
+        row: dict[str, Any] = {"step": number, "epoch": float(number * self._config.batch_size / self._epoch)}
         row |= {name: float(total) / max(float(count), 1.0) for name, (total, count) in fetched.items()}
         examples = self._config.batch_size / times["ms_per_step"] * 1e3
         row |= {"learning_rate": float(jax.device_get(self._schedule(number - 1))), "examples_per_s": examples, **times}

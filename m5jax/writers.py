@@ -42,7 +42,8 @@ def line(row: dict[str, Any], steps: int, seconds_left: float) -> str:
     parts = " ".join(f"{_short(name)} {row[name]:.3f}" for name in PARTS_SHOWN if name in row)
     mfu = f" | mfu {row['mfu']:.0%}" if row.get("mfu") else ""
     return (
-        f"{time.strftime('%H:%M:%S')} step {row['step']:>{len(str(steps))}}/{steps} | loss {row['loss']:.4f} ({parts})"
+        f"{time.strftime('%H:%M:%S')} step {row['step']:>{len(str(steps))}}/{steps} | epoch {row['epoch']:.2f}"
+        f" | loss {row['loss']:.4f} ({parts})"
         f" | grad {row['grad_norm']:.2f} | lr {row['learning_rate']:.2e} | {row['examples_per_s']:,.0f} ex/s"
         f" | {row['ms_per_step']:.0f} ms/step (data {row['data_wait_ms']:.0f}){mfu} | {duration(seconds_left)} left"
     )

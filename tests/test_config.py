@@ -39,7 +39,15 @@ def test_every_setting_mistyped_by_one_letter_is_refused_with_its_name(path):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("config.steps", 0, "at least 1"),
+        ("config.steps", -1, "at least 0"),
+        ("config.steps", 0, "config.epochs = 0: one of them says how long"),
+        ("config.epochs", 1.5, "config.steps = 1000 and config.epochs = 1.5"),
+        ("config.data.mix", "more", "'more': give a path and a weight"),
+        ("config.data.mix", "other=1,more=0", "'more=0'"),
+        ("config.data.mix", "more=nan", "'more=nan'"),
+        ("config.data.mix", "=1", "'=1'"),
+        ("config.data.mix", "s3://more=1", "must be a path"),
+        ("config.data.sampling", "balanced", 'did you mean "class_balanced"'),
         ("config.steps", 2.5, "of type int"),
         ("config.steps", True, "of type int"),
         ("config.mode", "trian", 'did you mean "train"'),

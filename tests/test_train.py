@@ -143,16 +143,19 @@ def test_damaged_checkpoints_fall_back_then_stop_then_start_anew_only_on_request
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code", "message"),
     [
-        ("--config.seed=1", "the data changed.*seed 0 -> 1"),
-        ("--config.batch_size=16", "batch_size 8 -> 16"),
-        ("--config.inputs.text.length=16", "the preprocessing changed"),
-        ("--config.data.vocabulary=380", "the data changed"),
+        ("--config.seed=1", 64, "the data changed.*seed 0 -> 1"),
+        ("--config.batch_size=16", 64, "batch_size 8 -> 16"),
+        ("--config.inputs.text.length=16", 64, "the preprocessing changed"),
+        ("--config.data.vocabulary=380", 65, "the records changed"),
+        ("--config.data.sampling=square_root", 64, "sampling none -> square_root"),
+        ("--config.data.mix=CATALOGUE=1/2", 64, "mix 1 weight none -> 1/2"),
     ],
 )
-def test_going_on_with_other_data_is_refused(three_modalities, finished, change, message, capsys):
-    assert runs.run(three_modalities, finished, change) == 64
+def test_going_on_with_other_data_is_refused(three_modalities, finished, change, code, message, capsys):
+    change = change.replace("CATALOGUE", three_modalities.data.catalogue)
+    assert runs.run(three_modalities, finished, change) == code
     assert re.search(message, capsys.readouterr().err)
 
 

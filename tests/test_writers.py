@@ -5,8 +5,8 @@ import json
 from m5jax import writers
 
 ROW = {
-    "step": 5, "loss": 2.5, "contrastive": 1.5, "masked_region": 0.5, "grad_norm": 1.0, "learning_rate": 1e-3,
-    "examples_per_s": 1234.5, "ms_per_step": 52.0, "data_wait_ms": 1.0, "mfu": 0.25,
+    "step": 5, "epoch": 0.256, "loss": 2.5, "contrastive": 1.5, "masked_region": 0.5, "grad_norm": 1.0,
+    "learning_rate": 1e-3, "examples_per_s": 1234.5, "ms_per_step": 52.0, "data_wait_ms": 1.0, "mfu": 0.25,
 }  # fmt: skip
 
 
@@ -44,6 +44,7 @@ def test_the_line_shows_what_a_person_looks_for():
     line = writers.line(ROW, 100, 95)
     for part in (
         "5/100",
+        "epoch 0.26",
         "loss 2.5000",
         "con 1.500",
         "img 0.500",

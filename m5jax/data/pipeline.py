@@ -6,7 +6,8 @@ is the same array in the same order for 1 and for P processes; resuming is slici
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import grain
@@ -14,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from m5jax.config import Config
-from m5jax.data import tokenizer
+from m5jax.data import sampling, tokenizer
 from m5jax.data.prepared import Prepared
 from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.data.transforms import Arrays, Transform
@@ -34,27 +35,67 @@ ALONE = Share()
 
 
 def training_batches(
-    prepared: Prepared, config: Config, *, start: int = 0, share: Share = ALONE, split: str = "train"
+    prepared: Prepared,
+    config: Config,
+    *,
+    mixed: Sequence[Prepared] = (),
+    start: int = 0,
+    share: Share = ALONE,
+    split: str = "train",
 ) -> Iterator[Arrays]:
     """Endless training batches from step `start` on; arrays as in `transforms`, with a leading local batch axis.
 
+    Args:
+      prepared: config.data.catalogue, which gives tokenizer and classes.
+      config: the settings.
+      mixed: the catalogues of config.data.mix, in its order.
+      start: the first step.
+      share: this process's part of every batch.
+      split: the listings to train on.
+
     Raises:
-      DataError: the split has no listing, or with `config.data.complete_only` no complete one.
+      DataError: the split has no listing, with `config.data.complete_only` no complete one, or with
+        `config.data.sampling` none with a class.
     """
     classes = {name: i for i, name in enumerate(prepared.classes)} if config.objective.classification else None
     transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path), classes)
-    source = prepared.records(split)
-    if config.data.complete_only:
-        source = _Chosen(source, prepared.complete(split))
-    batches = (
-        grain.MapDataset.source(source)
-        .seed(config.seed)
-        .shuffle()
-        .repeat()
-        .random_map(transform.training)
-        .batch(config.batch_size // share.count, drop_remainder=True)
-    )
+    streams = [_stream(part, config, split, number) for number, part in enumerate((prepared, *mixed))]
+    stream = streams[0]
+    if mixed:
+        weights = [Fraction(1), *(weight for _, weight in config.data.mixed)]
+        stream = grain.MapDataset.select_from_datasets(streams, sampling.Mix(weights))
+    batches = stream.random_map(transform.training).batch(config.batch_size // share.count, drop_remainder=True)
     return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
+
+
+def epoch(prepared: Prepared, config: Config, split: str = "train") -> Fraction:
+    """Listings of a stream in which those of `prepared` are drawn as often as there are such listings.
+
+    Raises:
+      DataError: as `training_batches`.
+    """
+    chosen = _chosen(prepared, config, split)
+    return (prepared.length(split) if chosen is None else len(chosen)) * sum(
+        (weight for _, weight in config.data.mixed), Fraction(1)
+    )
+
+
+def _stream(prepared: Prepared, config: Config, split: str, number: int) -> grain.MapDataset[Record]:
+    """The listings of the number-th catalogue, endless: shuffled anew in every epoch by an index permutation."""
+    records, chosen, choice = prepared.records(split), _chosen(prepared, config, split), config.data.sampling
+    # Catalogues of one length are not to be shuffled alike.
+    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0]) if number else config.seed
+    if choice == sampling.UNIFORM:
+        stream = grain.MapDataset.source(records if chosen is None else _Chosen(records, chosen))
+    else:
+        draws = sampling.draws(choice, *prepared.groups(split, sampling.COLUMNS[choice]), seed, chosen)
+        stream = grain.MapDataset.range(len(draws)).map_with_index(_Drawn(records, draws))
+    return stream.seed(seed).shuffle().repeat()
+
+
+def _chosen(prepared: Prepared, config: Config, split: str) -> np.ndarray | None:
+    """Positions of the listings to train on; None for all."""
+    return prepared.complete(split) if config.data.complete_only else None
 
 
 def evaluation_batches(
@@ -82,6 +123,17 @@ class _Chosen:
 
     def __getitem__(self, index: int) -> Record:
         return self._records[int(self._positions[index])]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """The record that is drawn at a place, for a dataset of places that are told apart by epoch."""
+
+    records: Source
+    draws: sampling.Draws
+
+    def __call__(self, place: int, _: Any) -> Record:
+        return self.records[self.draws.position(place)]
 
 
 class _Padded:

@@ -146,6 +146,15 @@ class Prepared:
         """Listings per split; splits without any are left out."""
         return {split: sum(lengths) for split, lengths in self.manifest["shard_lengths"].items()}
 
+    def length(self, split: str) -> int:
+        """Listings of a split.
+
+        Raises:
+          DataError: there is none.
+        """
+        self._need(split)
+        return self.splits[split]
+
     @property
     def tokenizer_path(self) -> pathlib.Path:
         """The file of the catalogue's tokenizer, for `tokenizer.load`.
@@ -158,11 +167,25 @@ class Prepared:
     @property
     def classes(self) -> tuple[str, ...]:
         """The categories of the training listings, sorted: class i of a classifier is the i-th. Empty without any."""
-        if "train" not in self.splits:
-            return ()
-        path = self.folder / "index-train.parquet"
-        table = pq.read_table(path, columns=["category"], page_checksum_verification=True)
-        return tuple(sorted(set(table["category"].to_pylist()) - {""}))
+        names = self.groups("train", "category")[1] if "train" in self.splits else ()
+        return tuple(name for name in names if name)
+
+    def groups(self, split: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The listings of a split by a text column of its index: int32 [N] into the sorted names, "" being unknown.
+
+        Raises:
+          DataError: the split has none.
+        """
+        names: dict[str, int] = {}
+        codes = []
+        for batch in self.batches(split, [column]):
+            coded = batch.column(0).dictionary_encode()
+            numbers = [names.setdefault(name, len(names)) for name in coded.dictionary.to_pylist()]
+            codes.append(np.asarray(numbers, np.int32)[coded.indices.to_numpy()])
+        ordered = sorted(names)
+        ranks = np.empty(len(names), np.int32)
+        ranks[[names[name] for name in ordered]] = np.arange(len(names))
+        return ranks[np.concatenate(codes)], tuple(ordered)
 
     def records(self, split: str) -> Source:
         """The records of a split.
@@ -271,4 +294,4 @@ class Prepared:
 
     def _need(self, split: str) -> None:
         if split not in self.splits:
-            raise DataError(f"the catalogue has no listing in split {split!r}; it has {', '.join(self.splits)}")
+            raise DataError(f"{self.folder} has no listing in split {split!r}; it has {', '.join(self.splits)}")

@@ -46,7 +46,7 @@ def config(number: int) -> Any:
 def finetune(c: Any, run: str) -> None:
     """Changes the settings of a pre-training into those of its fine-tuning (SCALE: cross-entropy, all weights)."""
     c.initialize.run, c.initialize.weights = run, ""
-    c.steps = c.table.finetune_steps
+    c.steps, c.epochs = c.table.finetune_steps, 0.0
     c.optimizer.learning_rate = c.table.finetune_learning_rate
     for name in ("contrastive", *(name for name in c.objective if name.startswith("masked_"))):
         c.objective[name] = 0.0

@@ -179,7 +179,7 @@ def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: lis
     catalogue = "the embedded catalogue" if config.data.catalogue == "toy" else config.data.catalogue
     lines = [
         f"percent; seeds: {config.table.seeds}; ± their standard deviation; protocol {config.evaluate.protocol}; paper:"
-        f" M5Product, its subset; here: {catalogue}, {config.steps} + {config.table.finetune_steps} steps of"
+        f" M5Product, its subset; here: {catalogue}, {_length(config)} + {config.table.finetune_steps} steps of"
         f" {config.batch_size}. Compare differences between rows, not the numbers of one catalogue with another's",
         *table.notes,
     ]
@@ -202,6 +202,10 @@ def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: lis
     if not embedded and {result.records for result in made} - _records_now(config):
         lines.append(f"made from other records than {config.data.root} has of {catalogue} as it is now: {anew}")
     return lines
+
+
+def _length(config: Config) -> str:
+    return str(config.steps) if config.steps else f"{config.epochs:g} epochs"
 
 
 def _records_now(config: Config) -> set[str]:
