@@ -20,7 +20,7 @@ from m5jax.errors import ConfigError, DataError
 try:
     import apache_beam as beam
     from apache_beam.options import pipeline_options
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from apache_beam.runners.runner import PipelineState
 except ImportError as error:
     raise ConfigError("Apache Beam is not installed: pip install 'm5jax[beam]'") from error
