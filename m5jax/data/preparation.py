@@ -13,7 +13,6 @@ from m5jax.data import layouts, plan, prepared, records, shards, tokenizer, unfi
 from m5jax.errors import DataError
 from m5jax.progress import progress
 
-TOKENIZER_LISTINGS = 200_000  # more teach a vocabulary nothing new, and cost memory
 EARLY_STOP_LISTINGS = 1000  # from here on a catalogue that is mostly broken is not prepared to its end
 
 
@@ -186,12 +185,10 @@ class Preparation:
 
 
 def _texts(source: records.Records) -> Iterator[str]:
-    """What the tokenizer is trained on: titles, descriptions, names and values, of evenly spaced listings if many."""
-    for position in range(0, len(source), 1 + len(source) // TOKENIZER_LISTINGS):
+    """What the tokenizer is trained on."""
+    for position in tokenizer.learned(len(source)):
         record = source[position]
-        for text in (record.title, record.description, *(part for field in record.fields for part in field)):
-            if text:
-                yield text
+        yield from tokenizer.texts(record.title, record.description, record.fields)
 
 
 def summary(
