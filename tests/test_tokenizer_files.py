@@ -20,9 +20,9 @@ from m5jax.errors import ConfigError, DataError
 SHOWN = ["RED É shoes, 鞋店 x\u200dy a\u0000b\tc", "Éa e\u0301 [MASK]红鞋", "unaffable" * 3, "שָׁלוֹם ǅ", ""]
 
 
-def huggingface(folder, name="tokenizer.json", change=None, **rules):
+def huggingface(folder, pieces=(*SPECIALS, *PIECES), name="tokenizer.json", change=None, **rules):
     """The file that Hugging Face's library writes of the pieces, and the library's own encoder."""
-    ids = {piece: i for i, piece in enumerate((*SPECIALS, *PIECES))}
+    ids = {piece: i for i, piece in enumerate(pieces)}
     theirs = tokenizers.BertWordPieceTokenizer(ids, **rules)
     theirs.enable_truncation(8)
     theirs.save(str(folder / name))

@@ -1,14 +1,16 @@
 """A vocabulary of one's own, from the setting to the prepared folder, the batch, the model and the facts."""
 
 import itertools
+import types
 
 import jax
 import numpy as np
 import pytest
 from small import small_config
 from test_tokenizer import PIECES, SPECIALS, wordpiece
+from test_tokenizer_files import huggingface
 
-from m5jax import run, settings
+from m5jax import initialize, run, settings
 from m5jax.config import Config
 from m5jax.data import pipeline, prepare, tokenizer
 from m5jax.errors import ConfigError, DataError
@@ -94,18 +96,24 @@ def test_its_content_and_its_case_decide_the_folder_and_its_path_does_not(
     (tmp_path / "moved.txt").write_bytes(given[1].read_bytes())
     same = prepare.prepare(config_for(catalogue_folder, config.data.root, tmp_path / "moved.txt"), quiet=True)
     assert same.folder == prepared.folder
+    pieces = list(tokenizer.load(given[1])._read[0])
+    huggingface(tmp_path, pieces)
+    same = prepare.prepare(config_for(catalogue_folder, config.data.root, tmp_path / "tokenizer.json"), quiet=True)
+    assert same.folder == prepared.folder
+    huggingface(tmp_path, pieces, name="accents.json", strip_accents=False)
     wordpiece(tmp_path, [*SPECIALS, *PIECES], name="other.txt")
     others = [
         prepare.prepare(config_for(catalogue_folder, config.data.root, path, **changes), quiet=True)
         for path, changes in (
             (tmp_path / "other.txt", {}),
             (given[1], {"data__vocabulary_lowercase": False}),
+            (tmp_path / "accents.json", {}),
             ("", {}),
         )
     ]
-    assert len({other.folder for other in (same, *others)}) == 4
-    assert len({other.manifest["tokenizer"] for other in (same, *others)}) == 4
-    names = [tokenizer.VOCABULARY, tokenizer.VOCABULARY_CASED, tokenizer.TRAINED]
+    assert len({other.folder for other in (same, *others)}) == 5
+    assert len({other.manifest["tokenizer"] for other in (same, *others)}) == 5
+    names = [tokenizer.VOCABULARY, tokenizer.VOCABULARY_CASED, tokenizer.JSON, tokenizer.TRAINED]
     assert [other.tokenizer_path.name for other in others] == names
 
 
@@ -114,6 +122,29 @@ def test_a_broken_vocabulary_is_refused_before_anything_is_prepared(catalogue_fo
     with pytest.raises(DataError, match=r"broken.txt \(config.data.vocabulary_file.*has no \[PAD\]"):
         prepare.prepare(config_for(catalogue_folder, tmp_path / "root", tmp_path / "broken.txt"), quiet=True)
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("name", [tokenizer.VOCABULARY, tokenizer.JSON])
+def test_a_berts_weights_go_with_its_own_pieces(tmp_path, name):
+    """Whichever file says in the folder of the weights which pieces they were trained on."""
+
+    def check(digest, vocabulary_file=""):
+        config = small_config(data__vocabulary_file=str(vocabulary_file))
+        initialize._require_vocabulary(types.SimpleNamespace(config=config, facts={"tokenizer": digest}), tmp_path)
+
+    with pytest.raises(ConfigError, match=r"has no vocab\.txt and no tokenizer\.json: name the vocabulary"):
+        check("any")
+    check("any", "elsewhere.txt")
+    huggingface(tmp_path, [*SPECIALS, *PIECES])
+    theirs = tokenizer.load(tmp_path / tokenizer.JSON)
+    theirs.write(tmp_path)
+    if name == tokenizer.VOCABULARY:  # beside it a file of other rules, as those of Chinese BERTs have been seen
+        (tmp_path / tokenizer.JSON).unlink()
+        theirs = wordpiece(tmp_path, name=name)
+        huggingface(tmp_path, [*SPECIALS, *PIECES], strip_accents=False)
+    check(theirs.digest)
+    with pytest.raises(ConfigError, match=f"its ids are those of .*{name}; set config.data.vocabulary_file"):
+        check("another digest")
 
 
 def test_a_vocabulary_far_away_is_refused():
