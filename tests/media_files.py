@@ -2,6 +2,8 @@
 
 import io
 import pathlib
+import struct
+import zlib
 
 import av
 import numpy as np
@@ -27,6 +29,19 @@ def picture(kind: str, pixels: np.ndarray | Image.Image | None = None, **options
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def png(
+    width: int, height: int, *, depth: int = 8, colour: int = 0, pixels: bytes = b"", extra: tuple[bytes, bytes] = ()
+) -> bytes:
+    """A PNG by hand, of any declared size; `extra` is the name and content of one more chunk."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    header += chunk(*extra) if extra else b""
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
 
 
 def tone(rate: int = 16000, seconds: float = 0.5, hertz: float = 440.0) -> np.ndarray:
@@ -62,9 +77,11 @@ def film(
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         video = out.add_stream(codec, rate=rate, options=options or {})
-        video.height, video.width = frames[0].shape[:2]
+        video.height, video.width = frames[0].shape[:2] if frames else (32, 32)
         video.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj444p"}.get(codec, "yuv420p")
         sounding = None if samples is None else out.add_stream(audio, rate=48000, layout="mono")
+        if not frames:
+            out.start_encoding()  # a file all the same
         for stamp, pixels in zip(stamps or range(len(frames)), frames, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts = stamp

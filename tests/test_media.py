@@ -1,4 +1,4 @@
-"""The decode boundary as a whole: every sample file, mutated files, missing decoders, limits of the process."""
+"""The decode boundary as a whole: every sample file, missing decoders, features, limits of the process."""
 
 import io
 import json
@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from media_files import SAMPLES, film, needs_samples, picture, reason, sound, tone
+from media_files import SAMPLES, film, needs_samples, picture, reason, sound
 
-from m5jax.data import media
+from m5jax.data import media, media_image
 
 # What a person finds right for the samples that are not simply pictures, films or sounds: the decoder and its
 # answer. MPEG-TS names no length, so that half of one is a shorter film.
@@ -59,95 +59,53 @@ def test_damaged_and_misnamed_samples_end_with_the_reason_a_person_gives():
     assert found == SPECIAL
 
 
+# Where a library, by the manifest, saw nothing wrong in a file that is refused here, and why that is right.
+REFUSED_ALL_THE_SAME = {
+    "audio/speech-1-sample.wav": "nothing can be heard in a sample",
+    "audio/speech-20ms.wav": "nor in 20 ms",
+    "malformed/cut-50pc.mp3": "half is missing, which the library passes over in silence; likewise in the next four",
+    "malformed/cut-50pc.ogg": "",
+    "malformed/cut-50pc.wav": "",
+    "malformed/cut-50pc.webm": "",
+    "malformed/cut-60pc.avi": "",
+    "malformed/ogg-named.mp4": "a whole sound, but named where a film is to be",
+}
+
+
 @needs_samples
-def test_healthy_samples_decode_to_what_was_observed_of_them():
+def test_samples_are_taken_or_refused_as_was_observed_of_them():
+    """What is taken has the size, frames and samples that the manifest notes; what had an error is refused."""
     entries = json.loads((SAMPLES / "manifest.json").read_text())
-    assert SPECIAL.keys() <= {entry["file"] for entry in entries}
+    assert len(entries) == 88
+    assert SPECIAL.keys() | REFUSED_ALL_THE_SAME.keys() <= {entry["file"] for entry in entries}
     assert {entry["file"] for entry in entries if entry["file"].startswith("malformed/")} <= SPECIAL.keys()
     for entry in entries:
         name, observed = entry["file"], entry["observed"]
-        if name in SPECIAL:
+        kind, data = name.partition("/")[0], (SAMPLES / name).read_bytes()
+        decoder = SPECIAL[name][0] if name in SPECIAL else kind
+        broken = "error" in observed or "errors" in observed or name in REFUSED_ALL_THE_SAME
+        assert (reason(DECODERS[decoder], data) != "decoded") == broken, name
+        if broken:
             continue
-        kind = name.partition("/")[0]
-        decoded = DECODERS[kind]((SAMPLES / name).read_bytes())
-        if kind == "image":
-            assert decoded.shape == (24, 24, 3), name
-            assert decoded.std() > 10 or name == "image/shoes-1x1.png", name
-        elif kind == "video":
-            assert decoded.shape == (min(5, observed["video"]["frames"]), 24, 24, 3), name
-        else:
-            seconds = min(2.0, observed["audio"]["samples"] / observed["audio"]["rate"])
-            assert len(decoded) == pytest.approx(seconds * 16000, abs=1), name
-            assert 0.01 < np.abs(decoded).max() < 1.2, name
+        if decoder == "image":
+            assert media_image._open(data).size == (observed["width"], observed["height"]), name
+            assert DECODERS["image"](data).std() > 10 or name == "image/shoes-1x1.png", name
+        elif decoder == "video":
+            wanted = 512 if len(data) < 300_000 else 5  # all, or where that takes long some
+            frames = media.decode_video(data, wanted, 8)
+            assert frames.shape == (min(wanted, observed["video"]["frames"]), 8, 8, 3), name
+        if "audio" in observed:
+            samples = media.decode_audio(data, 16000, 100.0)
+            seconds = observed["audio"]["samples"] / observed["audio"]["rate"]
+            assert len(samples) == pytest.approx(seconds * 16000, abs=1), name
+            assert 0.01 < np.abs(samples).max() < 1.2 or name == "video/bunny-silent.mp4", name
 
 
 @needs_samples
-def test_the_sound_of_sample_films_decodes_too():
+def test_films_without_a_sound_track_say_so():
     for entry in json.loads((SAMPLES / "manifest.json").read_text()):
-        name, observed = entry["file"], entry["observed"]
-        if name.startswith("video/"):
-            found = reason(DECODERS["audio"], (SAMPLES / name).read_bytes())
-            assert found == ("decoded" if "audio" in observed else "no_audio"), name
-
-
-def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """Damage as it happens and as attackers do it: flipped bits, cuts, smashed headers, lost and doubled parts."""
-    changed, kind, at = bytearray(data), rng.integers(6), int(rng.integers(len(data)))
-    if kind == 0:
-        for _ in range(rng.integers(1, 40)):
-            changed[rng.integers(len(data))] ^= 1 << rng.integers(8)
-    elif kind == 1:
-        del changed[at:]
-    elif kind == 2:
-        for _ in range(8):
-            changed[rng.integers(min(len(data), 256))] = rng.integers(256)
-    elif kind == 3:
-        changed[at : at + 500] = bytes(len(changed[at : at + 500]))
-    elif kind == 4:
-        del changed[at : at + int(rng.integers(1, 200))]
-    else:
-        changed[at:at] = changed[at : at + int(rng.integers(1, 200))]
-    return bytes(changed)
-
-
-def test_mutated_files_end_decoded_or_with_a_reason():
-    stereo = np.stack([tone(), tone(hertz=660.0)], axis=1)
-    features = io.BytesIO()
-    np.save(features, np.ones((4, 8), np.float32))
-    seeds = [
-        *((picture(kind), DECODERS["image"]) for kind in ("JPEG", "PNG", "WEBP", "GIF")),
-        *((sound(kind, stereo), DECODERS["audio"]) for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF")),
-        *((film(kind, samples=tone(48000)), DECODERS["video"]) for kind in ("mp4", "matroska", "mpegts")),
-        (film("avi", codec="mpeg4"), DECODERS["video"]),
-        (film("mp4", samples=tone(48000)), DECODERS["audio"]),
-        (features.getvalue(), lambda data: media.decode_features(data, 8, 3)),
-    ]
-    rng, found, start = np.random.default_rng(0), set(), time.process_time()
-    for data, decode in seeds:
-        assert reason(decode, data) == "decoded"
-        found |= {reason(decode, mutate(data, rng)) for _ in range(30)}
-    assert time.process_time() - start < 20
-    assert {"decoded", "truncated", "undecodable"} <= found
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nneighbour.ts\n#EXT-X-ENDLIST\n",
-        b"ffconcat version 1.0\nfile neighbour.mp4\n",
-        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
-        b"<?xml version='1.0'?><MPD><BaseURL>http://127.0.0.1/</BaseURL></MPD>",
-        b"<!DOCTYPE html><title>404</title>",
-        b"<svg xmlns='http://www.w3.org/2000/svg'><image href='/etc/passwd'/></svg>",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        b"BM" + bytes(100),
-    ],
-)
-def test_what_could_open_other_files_is_refused_at_once(script):
-    start = time.process_time()
-    for decode in DECODERS.values():
-        assert reason(decode, script) == "format_not_allowed"
-    assert time.process_time() - start < 0.5
+        if entry["file"].startswith("video/") and "audio" not in entry["observed"]:
+            assert reason(DECODERS["audio"], (SAMPLES / entry["file"]).read_bytes()) == "no_audio", entry["file"]
 
 
 @pytest.mark.parametrize(("library", "decoder"), [("av", "video"), ("soundfile", "audio")])

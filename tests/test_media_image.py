@@ -1,12 +1,10 @@
 """Pictures: as a browser shows them, whatever the file's mode; bombs and cut files are refused."""
 
-import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
-from media_files import picture, reason, scene
+from media_files import picture, png, reason, scene
 from PIL import ExifTags, Image
 
 from m5jax.data import media
@@ -25,16 +23,6 @@ STORED = {
     7: UPRIGHT.swapaxes(0, 1)[::-1, ::-1],
     8: UPRIGHT.swapaxes(0, 1)[:, ::-1],
 }
-
-
-def png(width: int, height: int, *, depth: int = 8, colour: int = 0, pixels: bytes = b"") -> bytes:
-    """A PNG by hand, of any declared size."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

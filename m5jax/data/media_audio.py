@@ -1,5 +1,6 @@
 """Sounds: a seller's bytes to samples."""
 
+import contextlib
 import fractions
 import io
 import math
@@ -60,11 +61,20 @@ def decode_audio(data: bytes, sample_rate: int, seconds: float) -> np.ndarray:
         return _resample(mono, rate, sample_rate)[: math.ceil(seconds * sample_rate)]
 
 
+class _Bytes(io.BytesIO):
+    """Bytes as a file. A place that is none is not gone to; an error would be printed, out of C, and not raised."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with contextlib.suppress(ValueError, OverflowError):
+            super().seek(offset, whence)
+        return self.tell()
+
+
 def _read_soundfile(data: bytes, kind: str, seconds: float) -> tuple[np.ndarray, int]:
     """The first seconds as float32 [n, channels], and their rate, through libsndfile."""
     import soundfile
 
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
+    with soundfile.SoundFile(_Bytes(data)) as file:
         if file.format not in SOUNDFILE_FORMATS[kind]:
             raise MediaError("format_not_allowed", f"begins like {kind} but is {file.format}")
         _check_format(file.samplerate, file.channels)

@@ -149,7 +149,9 @@ def boundary() -> Iterator[None]:
     except Exception as error:
         # Libraries raise a dozen types, keep the cause in the text, and name the file by its address in memory.
         text = re.sub(r" ?<_io.BytesIO object at \w+>", "", getattr(error, "strerror", None) or str(error))
-        reason = "truncated" if "truncated" in text.lower() else "undecodable"
+        said = text.lower()
+        reason = "truncated" if "truncated" in said or isinstance(error, EOFError) else "undecodable"
+        reason = "too_large" if "too large" in said else reason
         raise MediaError(reason, f"{type(error).__name__}: {text[:300]}") from error
 
 
