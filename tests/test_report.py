@@ -8,6 +8,7 @@ from reports import DIM, Page, embedded, listing, make_scored
 from small import small_config
 
 from m5jax.evals import suite
+from m5jax.report import html
 from m5jax.report import page as report
 from m5jax.run_folder import RunFolder
 
@@ -74,10 +75,10 @@ def test_numbers_are_the_scores(page):
 def test_summary_says_what_the_first_rank_means_and_what_it_would_be_by_chance(page):
     scored, shown = page
     value = scored.scores["retrieval/category/fused/p@1"]
-    assert f"{report.percent(value)} of the queries find their own category nearest to them" in words(shown)
+    assert f"{html.percent(value)} of the queries find their own category nearest to them" in words(shown)
     gallery = scored.embedded["gallery"].index.categories
     chance = np.mean([np.mean(gallery == category) for category in scored.embedded["query"].index.categories])
-    assert f"By chance it would be {report.percent(float(chance))}" in words(shown)
+    assert f"By chance it would be {html.percent(float(chance))}" in words(shown)
     assert "1.23 million parameters, after 60 updates" in words(shown)
 
 
@@ -91,7 +92,7 @@ def test_with_several_sources_the_summary_says_how_each_does_by_itself(tmp_path)
     report.write(scored)
     page = Page(scored.folder.report.read_text(encoding="utf-8"))
     assert "same category within each source: p@1: " in page.text
-    share = report.percent(scored.scores["source/a/b/retrieval/category/fused/p@1"])
+    share = html.percent(scored.scores["source/a/b/retrieval/category/fused/p@1"])
     assert f"a/b {share}" in page.text
 
 
@@ -232,4 +233,4 @@ def test_settings_that_differ_from_the_defaults_are_named(tmp_path):
     [(0, "0 %"), (0.0004, "under 0.1 %"), (0.0123, "1.2 %"), (0.484, "48 %"), (0.9996, "100.0 %"), (1, "100 %")],
 )
 def test_percent_is_as_precise_as_it_makes_sense(share, text):
-    assert report.percent(share) == text.replace(" %", "\u202f%")
+    assert html.percent(share) == text.replace(" %", "\u202f%")

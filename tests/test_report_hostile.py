@@ -7,6 +7,7 @@ import pytest
 from reports import DIM, Page, listing, make_scored
 from small import small_config
 
+from m5jax.report import html
 from m5jax.report import page as report
 
 MARKS = [f"payload {number}" for number in range(40)]
@@ -107,7 +108,7 @@ def test_page_is_inert(hostile):
 
 def test_hostile_text_is_shown(hostile):
     for text in HOSTILE:
-        shown = report.clean(text)
+        shown = html.clean(text)
         for place in ("title", "id", "category", "value", "name", "source", "detail", "file"):
             assert f"{place} {shown}" in hostile.text, (place, text)
 
@@ -120,4 +121,4 @@ def test_no_character_changes_the_direction_or_the_meaning_of_the_text_around_it
 
 
 def test_half_a_surrogate_pair_can_be_written():
-    assert report.clean("a\ud800b").encode() == "a\ufffdb".encode()
+    assert html.clean("a\ud800b").encode() == "a\ufffdb".encode()

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from m5jax import modalities
 
@@ -103,6 +103,19 @@ def chart(
     x_ticks = list(zip(across, labels(x_values), strict=True))
     y_ticks = list(zip(up, labels(y_values), strict=True))
     return Chart(title, unit, x_label, lines, x_ticks, y_ticks)
+
+
+def tail(title: str, sizes: Int[np.ndarray, "n"]) -> Chart | None:
+    """The sizes of classes, largest first, as a curve; None if there are none."""
+    ranks = np.arange(1, len(sizes) + 1)
+    return chart(
+        title,
+        {"sizes": (ranks, sizes)},
+        unit="listings",
+        x_label="classes, largest first",
+        from_zero=True,
+        may_log=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

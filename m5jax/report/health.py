@@ -10,12 +10,13 @@ import numpy as np
 from m5jax import modalities
 from m5jax.data import files
 from m5jax.data.prepared import REJECTIONS, Index, Prepared
-from m5jax.modalities import State
+from m5jax.validation import states
+from m5jax.validation.states import Combination
+from m5jax.validation.tail import RARE, gini
 
 MOST_COMBINATIONS = 12
 EXAMPLES = 3  # of each reason of rejection
 TOP_SHARE = 0.1  # of the categories, largest first
-RARE = 5  # listings; a category with fewer is rare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +40,6 @@ class Corrupted:
     name: str
     kind: str
     count: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Combination:
-    """Listings that have exactly these modalities present. No names: the combinations too rare to be shown."""
-
-    names: tuple[str, ...]
-    count: int
-    share: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +88,12 @@ class Noted:
 
 def state_bars(prepared: Prepared) -> dict[str, list[StateBar]]:
     """Per modality in use, its states in every split, as the model met them."""
-    order = (State.PRESENT, State.ABSENT, State.EMPTY, State.CORRUPT)
     bars: dict[str, list[StateBar]] = {name: [] for name in prepared.inputs.modalities}
     for split in prepared.splits:
-        states = prepared.states(split)
+        found = prepared.states(split)
         for name, of_splits in bars.items():
-            column = states[:, modalities.NAMES.index(name)]
-            counts = {state.name.lower(): int(np.count_nonzero(column == state)) for state in order}
+            column = found[:, modalities.NAMES.index(name)]
+            counts = {state.name.lower(): int(np.count_nonzero(column == state)) for state in states.ORDER}
             of_splits.append(StateBar(split, counts))
     return bars
 
@@ -119,19 +110,14 @@ def corruptions(prepared: Prepared) -> list[Corrupted]:
 
 def combinations(indices: Sequence[Index]) -> list[Combination]:
     """Which modalities occur together, most frequent first; what is beyond `MOST_COMBINATIONS` is summed up last."""
-    present = np.concatenate([index.states for index in indices]) == State.PRESENT
-    patterns, counts = np.unique(present, axis=0, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    found = [
-        Combination(
-            tuple(name for name, there in zip(modalities.NAMES, patterns[row], strict=True) if there),
-            int(counts[row]),
-            float(counts[row] / len(present)),
-        )
-        for row in order
-    ]
-    rest = sum(combination.count for combination in found[MOST_COMBINATIONS:])
-    return found[:MOST_COMBINATIONS] + ([Combination((), rest, rest / len(present))] if rest else [])
+    return most_frequent(states.combinations(np.concatenate([index.states for index in indices])))
+
+
+def most_frequent(found: list[Combination]) -> list[Combination]:
+    """The first combinations, and those too rare to be shown as one without names."""
+    shown, rest = found[:MOST_COMBINATIONS], found[MOST_COMBINATIONS:]
+    others = Combination((), sum(one.count for one in rest), sum(one.share for one in rest))
+    return [*shown, others] if rest else shown
 
 
 def categories(indices: Sequence[Index]) -> Categories | None:
@@ -153,12 +139,6 @@ def categories(indices: Sequence[Index]) -> Categories | None:
         rare=int((sizes < RARE).sum()),
         unknown=unknown,
     )
-
-
-def gini(sizes: np.ndarray) -> float:
-    """Half the mean difference between two sizes, over the mean size (Gini, Variabilità e mutabilità, 1912)."""
-    ascending, n = np.sort(sizes), len(sizes)
-    return float(((2 * np.arange(1, n + 1) - n - 1) * ascending).sum() / (n * ascending.sum()))
 
 
 def notes(prepared: Prepared) -> list[Noted]:

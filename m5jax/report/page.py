@@ -1,7 +1,6 @@
 """The report: one HTML file about one scored model, to be read from disk without network or script.
 
-What it says is gathered here and in the modules it imports; how it looks is `page.html.j2`. Text of a catalogue is
-hostile until shown: every string passes `clean` and jinja2's escaping on its way into the page.
+What it says is gathered here and in the modules it imports; how it looks is `page.html.j2`.
 """
 
 import dataclasses
@@ -12,29 +11,23 @@ import json
 import math
 import pathlib
 import platform
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-import markupsafe
-import numpy as np
-
 from m5jax import distributed, embed, inputs, modalities, settings, writers
 from m5jax.config import Config
+from m5jax.data import pipeline, unfinished
 from m5jax.data.prepared import Prepared
 from m5jax.evals import suite
 from m5jax.evals.retrieval import PROTOCOLS, Retrieval
 from m5jax.evals.suite import Scores, Split
-from m5jax.report import agreement, curves, figures, health, tables
+from m5jax.report import agreement, curves, figures, health, html, tables
 from m5jax.report.cards import Answers
 from m5jax.run_folder import RunFolder
 
 QUERIES, EXTREMES = 12, 5  # queries shown, and those at either end
 HARMONY_CATEGORIES = 8
-QUOTED = 200  # characters of one text of the catalogue
 LIBRARIES = ("m5jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-BIDI_CONTROLS = dict.fromkeys(map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,31 +59,16 @@ class Scored:
 
 def write(scored: Scored) -> None:
     """Writes the report into the run folder, whole or not at all."""
-    path = scored.folder.report
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(render(scored), encoding="utf-8")
-    temporary.rename(path)
+    with unfinished.whole(scored.folder.report) as temporary:
+        temporary.write_text(render(scored), encoding="utf-8")
 
 
 def render(scored: Scored) -> str:
     """The report as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        finalize=clean,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "count": count, "number": figures.label, "shorten": shorten}
     subsets = tuple(embed.subsets(scored.config))
     page = {
         "config": scored.config,
         "subsets": subsets,
-        "colours": figures.COLOURS,
-        "frame": figures.FRAME,
-        "spark_frame": figures.SPARK_FRAME,
-        "modalities": modalities.TABLE,
         "facts": _facts(scored),
         "training": curves.training(_logged(scored.folder.metrics, scored.step)),
         "evaluations": curves.evaluations(
@@ -103,37 +81,7 @@ def render(scored: Scored) -> str:
         "guessing": math.log(scored.config.batch_size),
     }
     page |= _scores(scored, subsets) | _answers(scored) | _health(scored)
-    return environment.get_template("page.html.j2").render(page)
-
-
-def clean(value: Any) -> Any:
-    """What the page prints, without characters that would act on the text around them instead of being read.
-
-    Those are control characters but for line ends, overrides of the direction of writing (Unicode Annex 9), and
-    halves of surrogate pairs, which no file can hold.
-    """
-    if not isinstance(value, str) or isinstance(value, markupsafe.Markup):
-        return value
-    text = value.translate(BIDI_CONTROLS)
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
-
-
-def shorten(text: str) -> str:
-    """The text, or as much of it as is quoted: a title may be a megabyte long."""
-    return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
-
-
-def percent(share: float) -> str:
-    """A share as precise as it makes sense: 48 %, 9.2 %, under 0.1 %."""
-    hundred = 100 * share
-    if 0 < hundred < 0.05:
-        return "under 0.1\u202f%"
-    return f"{hundred:.1f}\u202f%" if 0 < hundred < 9.95 or 99.05 < hundred < 100 else f"{hundred:.0f}\u202f%"
-
-
-def count(things: int) -> str:
-    """A number of things: 12,345."""
-    return f"{things:,}"
+    return html.render("page.html.j2", page)
 
 
 def _logged(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
@@ -146,7 +94,7 @@ def _facts(scored: Scored) -> dict[str, Any]:
     config, splits = scored.config, scored.prepared.splits
     catalogue = pathlib.Path(scored.prepared.manifest["catalogue"]).parent.name
     seen = scored.step * config.batch_size
-    trained_on = len(scored.prepared.complete("train")) if config.data.complete_only else splits.get("train")
+    epoch = pipeline.epoch(scored.prepared, config) if "train" in splits else None
     return {
         "catalogue": "the embedded catalogue" if config.data.catalogue == "toy" else catalogue,
         "splits": splits,
@@ -155,7 +103,7 @@ def _facts(scored: Scored) -> dict[str, Any]:
         "parameters": scored.parameters,
         "step": scored.step,
         "seen": seen,
-        "passes": seen / trained_on if trained_on else None,
+        "passes": float(seen / epoch) if epoch else None,
         "unused": [name for name in modalities.NAMES if name not in config.inputs.modalities],
     }
 
@@ -209,24 +157,11 @@ def _health(scored: Scored) -> dict[str, Any]:
         "corruptions": health.corruptions(prepared),
         "combinations": health.combinations(indices),
         "categories": categories,
-        "tail": categories and _tail(categories),
+        "tail": categories and figures.tail("listings per category", categories.sizes),
         "rejections": health.rejections(prepared),
         "notes": health.notes(prepared),
         "rows": prepared.manifest["rows"],
     }
-
-
-def _tail(categories: health.Categories) -> figures.Chart | None:
-    """The sizes of the categories as a curve."""
-    ranks = np.arange(1, len(categories.sizes) + 1)
-    return figures.chart(
-        "listings per category",
-        {"categories": (ranks, categories.sizes)},
-        unit="listings",
-        x_label="categories, largest first",
-        from_zero=True,
-        may_log=True,
-    )
 
 
 def _reproduce(scored: Scored) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a prepared catalogue is like, before anything is trained on it."""
