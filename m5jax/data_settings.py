@@ -56,6 +56,12 @@ class Data:
     max_damaged: float = setting(
         0.001, "stop training when more than this share of records cannot be read", low=0.0, high=1.0
     )
+    verify: str = setting(
+        "ends",
+        "what a run reads of every shard of records at its start, to see that it is the one prepared: size, beginning"
+        " and end, or every byte",
+        choices=("ends", "whole"),
+    )
     complete_only: bool = setting(
         False, "train only on listings that have every modality in use, with what config.data.corruption left of them"
     )

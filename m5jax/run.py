@@ -12,7 +12,7 @@ import jax
 from m5jax import distributed, inputs, run_folder, settings, sharding, source
 from m5jax.checkpoint import Check, Checkpoints
 from m5jax.config import Config
-from m5jax.data import pipeline, sampling, tokenizer
+from m5jax.data import pipeline, sampling, seals, tokenizer
 from m5jax.data.prepare import prepare
 from m5jax.data.prepared import Prepared
 from m5jax.errors import ConfigError, DataError, RunFolderError
@@ -75,7 +75,8 @@ class Run:
 def open_run(config: Config, training: bool = False) -> Iterator[Run]:
     """Opens a run: joins the other processes, takes the folder, prepares the records, builds mesh and model.
 
-    Training, the catalogues of `config.data.mix` are prepared as well, and epochs become steps.
+    Training, the catalogues of `config.data.mix` are prepared as well, and epochs become steps. Every process verifies
+    the records: each may read a copy of its own.
 
     Raises:
       M5Error: of the kind that fits what is wrong, before anything is computed.
@@ -92,6 +93,8 @@ def open_run(config: Config, training: bool = False) -> Iterator[Run]:
         if training:
             mixed = prepare_mixed(config, quiet=not distributed.is_lead())
             config = with_steps(config, prepared)
+        for ready in (prepared, *mixed):
+            seals.verify(ready, config.data.verify, quiet=not distributed.is_lead())
         facts = facts_of(config, prepared, mixed)
         distributed.require_agreement({"records": settings.digest(facts["data"]), "tokenizer": facts["tokenizer"]})
         vocabulary = tokenizer.load(prepared.tokenizer_path).size

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from m5jax import modalities
 from m5jax.config import Config
-from m5jax.data import convert, media, plan, pool, prepared, records
+from m5jax.data import convert, media, plan, pool, prepared, records, seals
 from m5jax.data.catalogue import Listing, Rejection
 from m5jax.errors import DataError
 
@@ -58,7 +58,7 @@ class Part:
 
     Attributes:
       listings: what it was made of.
-      file: SHA-256 of the shard's file.
+      file: the seal of the shard's file.
       content: SHA-256 of its records, the same wherever they lie.
       records: how many.
       states: listings by modality and state.
@@ -68,7 +68,7 @@ class Part:
     """
 
     listings: int
-    file: str
+    file: seals.Seal
     content: str
     records: int
     states: dict[str, dict[str, int]]
@@ -104,7 +104,7 @@ def finished(work: Work, key: Key) -> Part | None:
     """The part that an earlier preparation finished, if its file is still the same."""
     try:
         part = read_part(work, key)
-        return part if part.file == _file_digest(work.path(key)) and index_path(work, key).is_file() else None
+        return part if part.file == seals.seal(work.path(key)) and index_path(work, key).is_file() else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -149,7 +149,7 @@ def make(work: Work, key: Key, workers: pool.KillablePool, advance: Callable[[in
         counts[rejection.lost][plan.count_key(vars(rejection))] += 1
     part = Part(
         listings=work.length(key),
-        file=_file_digest(work.path(key)),
+        file=seals.seal(work.path(key)),
         content=content.hexdigest(),
         records=len(index),
         states=count_states(index),
@@ -189,8 +189,3 @@ def count_states(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
         for name, state in zip(modalities.NAMES, row["states"], strict=True):
             counts[name][modalities.State(state).name.lower()] += 1
     return {name: dict(count) for name, count in counts.items()}
-
-
-def _file_digest(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
