@@ -124,7 +124,7 @@ class Table:
 class Config:
     """One run."""
 
-    mode: str = setting("train", "what to do", choices=("train", "evaluate", "export", "prepare", "table"))
+    mode: str = setting("train", "what to do", choices=("train", "evaluate", "export", "prepare", "validate", "table"))
     workdir: str = setting("runs/default", "run folder")
     seed: int = setting(0, "a batch and a key are functions of (seed, step)", low=0)
     steps: int = setting(1000, "optimizer steps; 0 = config.epochs says how long", low=0)

@@ -82,6 +82,10 @@ def _run(config: config_lib.Config) -> None:
 
         prepared = prepare(config)
         print(f"{prepared.folder}: {prepared.splits}")
+    elif config.mode == "validate":
+        from m5jax.validate import validate
+
+        validate(config)
     elif config.mode == "train":
         from m5jax.train import train
 

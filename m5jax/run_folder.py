@@ -25,6 +25,7 @@ class RunFolder:
         self.scores = self.path / "scores.json"
         self.evaluations = self.path / "evaluations.jsonl"
         self.report = self.path / "report.html"
+        self.validation = self.path / "validation.json"
         self.checkpoints = self.path / "checkpoints"
         self.embeddings = self.path / "embeddings"
         self.tensorboard = self.path / "tensorboard"
