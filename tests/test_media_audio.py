@@ -132,7 +132,7 @@ def test_crafted_files(name):
     assert time.process_time() - start < 0.5
 
 
-@pytest.mark.parametrize("name", ["WAV", "AIFF", "FLAC", "Vorbis", "Opus", "M4A", "MP4", "WebM", "AVI"])
+@pytest.mark.parametrize("name", ["WAV", "AIFF", "FLAC", "Vorbis", "Opus", "MP3", "M4A", "MP4", "WebM", "AVI"])
 def test_a_cut_sound_is_never_taken_for_a_whole_one(name):
     data = FORMATS[name]
     for share in np.linspace(0.01, 0.95, 20):

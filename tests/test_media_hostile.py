@@ -27,7 +27,7 @@ def test_five_hundred_damaged_files_end_decoded_or_with_a_reason(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == ""
     report = json.loads(done.stdout)
-    assert (done.returncode, report["saved"], report["files"], report["seeds"]) == (0, [], 500, 23)
+    assert (done.returncode, report["saved"], report["files"], report["seeds"]) == (0, [], 500, 24)
     assert sum(report["outcomes"].values()) == 500
     assert report["outcomes"].keys() <= {*media.REASONS, "decoded"}
     assert {"decoded", "truncated", "undecodable", "format_not_allowed", "empty"} <= report["outcomes"].keys()

@@ -1,5 +1,6 @@
 """Pictures: as a browser shows them, whatever the file's mode; bombs and cut files are refused."""
 
+import struct
 import time
 
 import numpy as np
@@ -101,6 +102,92 @@ def test_every_mode_shows_the_colour_a_browser_shows(kind, image, colour):
     np.testing.assert_allclose(decoded.reshape(-1, 3), np.tile(colour, (256, 1)), atol=2)
 
 
+def deep(*colour: int, kind: int, key: bytes = b"") -> bytes:
+    """A PNG of one colour of 16 bits a channel; `kind` as PNG counts: 0 grey, 2 RGB, 4 and 6 with alpha."""
+    row = b"\0" + 8 * b"".join(struct.pack(">H", level) for level in colour)
+    return png(8, 8, depth=16, colour=kind, pixels=8 * row, extra=(b"tRNS", key) if key else ())
+
+
+@pytest.mark.parametrize(
+    ("data", "colour"),
+    [
+        (deep(25_700, kind=0), (100, 100, 100)),
+        (deep(25_700, kind=0, key=struct.pack(">H", 25_700)), (255, 255, 255)),
+        (deep(25_700, kind=0, key=struct.pack(">H", 25_701)), (100, 100, 100)),
+        (deep(51_400, 25_700, 2570, kind=2), (200, 100, 10)),
+        (deep(51_400, 25_700, 2570, kind=2, key=struct.pack(">HHH", 51_400, 25_700, 2570)), (255, 255, 255)),
+        (deep(25_700, 32_896, kind=4), (177, 177, 177)),
+        (deep(51_400, 25_700, 2570, 32_896, kind=6), (227, 177, 132)),
+        (png(8, 8, depth=2, pixels=8 * b"\0\x55\x55"), (85, 85, 85)),
+        (png(8, 8, depth=4, pixels=8 * b"\0\xaa\xaa\xaa\xaa"), (170, 170, 170)),
+        (png(8, 8, pixels=8 * (b"\0" + 8 * b"\x4d"), extra=(b"tRNS", b"\0\x4d")), (255, 255, 255)),
+        (png(8, 8, depth=1, pixels=8 * b"\0\xff", extra=(b"tRNS", b"\0\1")), (255, 255, 255)),
+    ],
+)
+def test_every_depth_of_png_shows_the_colour_a_browser_shows(data, colour):
+    np.testing.assert_allclose(media.decode_image(data, 8).reshape(-1, 3), np.tile(colour, (64, 1)), atol=2)
+
+
+ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
+SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+"""From linear red, green, blue to XYZ under D50: Adobe RGB (1998), section 4.3.5, adapted; IEC 61966-2-1, adapted."""
+
+
+def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A colour profile by hand (ICC.1:2001-04, sections 6.1 and 6.2)."""
+    table, content, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, at + len(content), len(value))
+        content += value + b"\0" * (-len(value) % 4)
+    head = struct.pack(">I4sI4s4s4s", at + len(content), b"", 0x02100000, b"mntr", space, b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">iii", 63190, 65536, 54061) + bytes(48)
+    return head + table + content
+
+
+def xyz(values: np.ndarray) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">iii", *(round(65536 * value) for value in values))
+
+
+def gamma(exponent: float) -> bytes:
+    return b"curv" + struct.pack(">IIH", 0, 1, round(256 * exponent))
+
+
+ADOBE = icc(
+    b"RGB ",
+    {name + b"XYZ": xyz(column) for name, column in zip((b"r", b"g", b"b"), ADOBE_RGB.T, strict=True)}
+    | {name + b"TRC": gamma(563 / 256) for name in (b"r", b"g", b"b")}
+    | {b"wtpt": xyz(np.array([0.96420, 1.0, 0.82491]))},
+)
+LINEAR_GREY = icc(b"GRAY", {b"kTRC": gamma(1.0), b"wtpt": xyz(np.array([0.96420, 1.0, 0.82491]))})
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Levels of sRGB of linear light (IEC 61966-2-1)."""
+    clipped = np.clip(linear, 0, 1)
+    return 255 * np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("colour", [(200, 100, 50), (90, 160, 90), (20, 20, 20), (255, 255, 255), (60, 60, 220)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_colour_profile_is_applied(kind, colour):
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    data = picture(kind, Image.new("RGB", (8, 8), colour), icc_profile=ADOBE, **options)
+    light = ADOBE_RGB @ (np.array(colour) / 255) ** (563 / 256)
+    expected = to_srgb(np.linalg.solve(SRGB, light))
+    np.testing.assert_allclose(media.decode_image(data, 8)[4, 4], expected, atol=2)
+
+
+def test_colour_profiles_of_grey_of_transparency_and_of_nothing_that_can_be_used():
+    grey = media.decode_image(picture("PNG", Image.new("L", (8, 8), 55), icc_profile=LINEAR_GREY), 8)
+    np.testing.assert_allclose(grey[4, 4], to_srgb(np.full(3, 55 / 255)), atol=2)
+    clear = media.decode_image(picture("PNG", rgba(200, 100, 50, 0), icc_profile=ADOBE), 8)
+    np.testing.assert_allclose(clear[4, 4], (255, 255, 255), atol=2)
+    for useless in (b"no profile", ADOBE[:200], LINEAR_GREY, ADOBE[:132] + bytes(len(ADOBE) - 132)):
+        for kind, options in (("PNG", {}), ("JPEG", {"quality": 100, "subsampling": 0})):
+            data = picture(kind, Image.new("RGB", (8, 8), (200, 100, 50)), icc_profile=useless, **options)
+            np.testing.assert_allclose(media.decode_image(data, 8)[4, 4], (200, 100, 50), atol=2)
+
+
 def test_a_colour_key_without_palette_is_transparent():
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[4:] = (10, 20, 30)
@@ -131,9 +218,9 @@ def test_the_whole_picture_fills_the_square(kind, height, width, side):
     assert np.abs(decoded.astype(float) - np.asarray(plain)).mean() < 4
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "WEBP", "GIF"])
 def test_a_cut_picture_is_never_filled_up(kind):
-    data = picture(kind, scene(120, 160), **({"progressive": True} if kind == "JPEG" else {}))
+    data = picture(kind.split()[-1], scene(120, 160), **({"progressive": True} if "progressive" in kind else {}))
     for share in np.linspace(0.02, 0.97, 20):
         assert reason(media.decode_image, data[: int(share * len(data))], 24) in ("truncated", "undecodable"), share
 

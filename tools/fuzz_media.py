@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import ImageCms
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 from media_files import film, picture, scene, sound, sound_in, tone  # (it lies in tests/)
@@ -54,12 +55,13 @@ Seed = tuple[str, str, bytes]  # decoder, name, content
 def make_seeds() -> list[Seed]:
     """A small whole file of every format that is taken."""
     stereo, pixels = np.stack([tone(), tone(hertz=660.0)], axis=1), scene()
-    with_sound = {"samples": tone(48000)}
+    with_sound, profile = {"samples": tone(48000)}, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     array = io.BytesIO()
     np.save(array, np.ones((4, DIM), np.float32))
     return [
         ("image", "baseline.jpg", picture("JPEG", pixels)),
         ("image", "progressive.jpg", picture("JPEG", pixels, progressive=True)),
+        ("image", "profile.jpg", picture("JPEG", pixels, icc_profile=profile)),
         *(("image", f"picture.{kind.lower()}", picture(kind, pixels)) for kind in ("PNG", "WEBP", "GIF")),
         *(("audio", f"sound.{kind.lower()}", sound(kind, stereo)) for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF")),
         ("audio", "sound.opus", sound("OGG", tone(48000), 48000, "OPUS")),

@@ -80,6 +80,8 @@ def _declared_bytes(data: bytes, kind: str) -> int:
         return _matroska_bytes(data)
     if kind == "ogg":
         return _ogg_bytes(data)
+    if kind == "mp3":
+        return _mp3_bytes(data)
     return 0
 
 
@@ -132,6 +134,18 @@ def _ogg_bytes(data: bytes) -> int:
     if not sizes or not data[page + 5] & 4:
         raise MediaError("truncated", "the last page of the ogg does not end its stream")
     return page + 27 + len(sizes) + sum(sizes)
+
+
+def _mp3_bytes(data: bytes) -> int:
+    """Where the stream ends by the tag that encoders put into its first frame (Xing: name, flags, frames, bytes)."""
+    frame = 0
+    if data.startswith(b"ID3"):  # ID3v2.4, section 3.1: a size of four times seven bits
+        frame = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=False))
+    tag = max(data.find(name, frame, frame + 64) for name in (b"Xing", b"Info"))
+    if tag < 0 or tag + 16 > len(data):
+        return 0
+    flags, *fields = struct.unpack_from(">III", data, tag + 4)
+    return frame + fields[flags & 1] if flags & 2 else 0
 
 
 @contextlib.contextmanager

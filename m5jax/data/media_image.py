@@ -1,10 +1,11 @@
 """Pictures: a seller's bytes to pixels, and our own JPEGs."""
 
+import contextlib
 import io
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from m5jax.data.files import MediaError
 from m5jax.data.media_format import MAX_PIXELS, boundary, identify
@@ -45,7 +46,10 @@ def decode_image(data: bytes, side: int) -> np.ndarray:
         with _open(data) as image:
             image.draft(None, (2 * side, 2 * side))  # JPEG decodes to 1/2, 1/4 or 1/8 at a fraction of the cost
             upright = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            square = fit(flatten(image), side)
+            profile = image.info.get("icc_profile", b"")
+            # A profile speaks of the numbers in the file, not of an RGB made of them.
+            own = profile and image.mode in ("CMYK", "L") and not image.has_transparency_data
+            square = _as_srgb(fit(image if own else flatten(image), side), profile)
             return np.asarray(square if upright is None else square.transpose(upright))
 
 
@@ -62,10 +66,21 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
+def _as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """The RGB that a screen is sent; a colour profile that cannot be used, or not for this mode, does not count."""
+    if not profile:
+        return image
+    with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+        described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        image = ImageCms.profileToProfile(image, described, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+    return image.convert("RGB")
+
+
 def flatten(image: Image.Image) -> Image.Image:
     """Any mode as RGB, with transparency on white and 16 bits scaled to 8."""
     if image.mode == "I;16":
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        deep, colour_key = np.asarray(image), image.info.get("transparency", -1)
+        return Image.fromarray(np.where(deep == colour_key, 255, deep >> 8).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
