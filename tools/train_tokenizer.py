@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 from m5jax import settings
 from m5jax.config import Config
-from m5jax.data import layouts, prepared, shards, tokenizer
+from m5jax.data import layouts, prepared, shards, tokenizer, unfinished
 from m5jax.errors import ConfigError, DataError, M5Error
 
 MEASURED_TITLES = 100_000
@@ -72,9 +72,8 @@ def train(inputs: list[pathlib.Path], vocabulary: int, output: pathlib.Path) -> 
     if (first := next(learned, None)) is None:
         raise DataError(f"there is no text in {', '.join(map(str, inputs))}: nothing can be learned from it")
     output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(output.name + ".tmp")
-    tokenizer.train(itertools.chain([first], learned), config.data.vocabulary, unfinished)
-    unfinished.rename(output)
+    with unfinished.whole(output) as temporary:
+        tokenizer.train(itertools.chain([first], learned), config.data.vocabulary, temporary)
     return measure(tokenizer.SentencePiece(output), titles)
 
 
