@@ -33,6 +33,7 @@ def test_a_run_folder_holds_what_scripts_rely_on(finished):
     assert json.loads((finished / "config.json").read_text())["steps"] == 6
     logged = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
+    assert [row["epoch"] for row in logged] == [step * 8 / 24 for step in range(1, 7)]
     wanted = {"step", "loss", "grad_norm", "contrastive", "examples_per_s", "ms_per_step", "data_wait_ms", "mfu"}
     assert all(wanted <= row.keys() and np.isfinite(list(row.values())).all() for row in logged)
     scores = json.loads((finished / "scores.json").read_text())
@@ -56,7 +57,9 @@ def test_evaluating_the_checkpoint_gives_the_same_scores_again(three_modalities,
 
 def test_a_finished_run_started_again_trains_no_further(three_modalities, finished):
     before = runs.weights(finished)
-    assert runs.run(three_modalities, finished) == 0
+    two_epochs = ("--config.steps=0", "--config.epochs=2", "--config.data.verify=whole")  # of three batches each
+    assert runs.run(three_modalities, finished, *two_epochs) == 0
+    assert json.loads((finished / "config.json").read_text())["steps"] == 6
     assert runs.weights(finished) == before
     assert max(runs.rows(finished)) == 6
 
