@@ -148,6 +148,7 @@ def test_a_cluster_that_leaves_shards_out_is_an_error(elsewhere, last):
 def test_an_option_that_beam_does_not_have_is_named():
     with pytest.raises(ConfigError, match="--beam-option paralelism: Apache Beam has no such option"):
         BeamRunner(["paralelism=3"])
+    BeamRunner(["runner=FlinkRunner", "parallelism=3"])  # which its job service knows
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):

@@ -26,6 +26,7 @@ except ImportError as error:
     raise ConfigError("Apache Beam is not installed: pip install 'm5jax[beam]'") from error
 
 POLL_SECONDS = 1.0
+ASKED = ("PortableRunner", "FlinkRunner", "SparkRunner")  # whose job service has options that only it knows
 
 
 class BeamRunner:
@@ -42,12 +43,11 @@ class BeamRunner:
     def __init__(self, options: Sequence[str] = ()):
         flags = ["--" + option.removeprefix("--") for option in options]
         self._options = pipeline_options.PipelineOptions(flags)  # not those of the command line, which are ours
-        known = self._options.get_all_options()
-        for flag in flags:
-            name = flag[2:].partition("=")[0]
-            if name not in known:
-                raise ConfigError(f"--beam-option {name}: Apache Beam has no such option")
         named = self._options.view_as(pipeline_options.StandardOptions).runner
+        known = self._options.get_all_options()
+        for name in (flag[2:].partition("=")[0] for flag in flags):
+            if name not in known and named not in ASKED:
+                raise ConfigError(f"--beam-option {name}: Apache Beam has no such option")
         self._runner: Any = FnApiRunner() if named in (None, "DirectRunner") else named
 
     def __call__(self, work: Work, keys: list[Key], advance: Callable[[int], None]) -> Iterator[Part]:
