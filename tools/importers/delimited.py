@@ -63,7 +63,7 @@ def rows(
     place = names.index(key)
 
     def swallowed(cells: list[str], others: list[bytes]) -> bool:
-        if len(cells) != len(names):
+        if len(cells) != len(names) or "\n" in cells[place]:
             return True
         split = [line.decode(errors="replace").split(delimiter) for line in others]
         return all(len(parts) >= len(names) and _shape(parts[place]) == _shape(cells[place]) for parts in split)

@@ -20,8 +20,9 @@ MAX_TAG = 256  # bytes, of which the end may not have been read yet
 Value = str | dict[str, str]
 """The text of an element; or, if it has elements, the texts of those by name."""
 
-_COMMENT_END = re.compile(rb"-->")
-_START = re.compile(rb"<!--|<(?:[\w.-]+:)?(?:item|entry)(?=[\s>/])")
+_COMMENT_MARK = re.compile(rb"-->|<!--")
+_ITEM = re.compile(rb"<(?:[\w.-]+:)?(?:item|entry)(?=[\s>/])")
+_START = re.compile(rb"<!--|" + _ITEM.pattern)
 
 
 def items(path: pathlib.Path) -> Iterator[tuple[int, dict[str, list[Value]] | RowError]]:
@@ -34,7 +35,7 @@ def items(path: pathlib.Path) -> Iterator[tuple[int, dict[str, list[Value]] | Ro
         head = file.read(CHUNK)
         encoding = _search(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""", head) or "UTF-8"
         prefix = _search(rb"""xmlns:([\w.-]+)\s*=\s*["']""" + re.escape(GOOGLE.encode()), head) or "g"
-        if re.search(rb"<!DOCTYPE", head, re.IGNORECASE):
+        if re.search(rb"<!DOCTYPE", _ITEM.split(head, maxsplit=1)[0], re.IGNORECASE):
             raise DataError(f"{path} has a DTD, which may define entities without bounds: take the <!DOCTYPE> away")
         try:
             expat.ParserCreate(encoding).Parse(b"<item/>", True)
@@ -46,8 +47,7 @@ def items(path: pathlib.Path) -> Iterator[tuple[int, dict[str, list[Value]] | Ro
 
 
 def _search(pattern: bytes, head: bytes) -> str:
-    found = re.search(pattern, head)
-    return found[1].decode("ascii", "replace") if found else ""
+    return found[1].decode() if (found := re.search(pattern, head, re.ASCII)) else ""
 
 
 class _Window:
@@ -57,29 +57,28 @@ class _Window:
         self._file, self._held = file, b""
 
     def find(self, pattern: re.Pattern[bytes]) -> bytes:
-        """Moves to the first place that matches, and gives what does; nothing at the end of the file."""
+        """Moves behind the first place that matches, and gives what does; nothing at the end of the file."""
         while not (found := pattern.search(self._held)):
             self._held = self._held[-MAX_TAG:]
             if not self._more():
                 return b""
-        self._held = self._held[found.start() :]
+        self._held = self._held[found.end() :]
         return found[0]
 
     def take(self, tag: bytes) -> bytes:
-        """The element that begins here with a tag, and moves behind it.
+        """The element of a tag that was found, up to its end tag, the next of its kind, or the end of the file.
 
-        It ends with its end tag, before the next element of its kind, with the file, or where it is longer than a row
-        may be; then only its beginning comes.
+        Of one that is longer than a row may be, only the beginning comes.
         """
-        name, start, cut = re.escape(tag[1:]), len(tag), b""
+        name, cut = re.escape(tag[1:]), b""
         stop = re.compile(b"</" + name + rb"\s*>|<" + name + rb"(?=[\s>/])")
-        while not (found := stop.search(self._held, start)):
+        while not (found := stop.search(self._held)):
             if len(self._held) > MAX_ROW_BYTES:
-                start, cut, self._held = 0, cut or self._held, self._held[-MAX_TAG:]
+                cut, self._held = cut or self._held, self._held[-MAX_TAG:]
             if not self._more():
                 break
         end = len(self._held) if not found else found.end() if found[0].startswith(b"</") else found.start()
-        element, self._held = cut or self._held[:end], self._held[end:]
+        element, self._held = tag + (cut or self._held[:end]), self._held[end:]
         return element
 
     def _more(self) -> bool:
@@ -93,8 +92,8 @@ def _elements(window: _Window, path: pathlib.Path) -> Iterator[bytes]:
     while tag := window.find(_START):
         if tag != b"<!--":
             yield window.take(tag)
-        elif not window.find(_COMMENT_END):
-            raise DataError(f"{path} has a comment without end: mend the file")
+        elif window.find(_COMMENT_MARK) != b"-->":  # it would take items with it
+            raise DataError(f"{path} has a comment without end between its items: mend the file")
 
 
 def _parse(element: bytes, encoding: str, prefix: str) -> dict[str, list[Value]] | RowError:

@@ -34,6 +34,7 @@ def take(root: pathlib.Path, folder: str, names: list[str], row: dict[str, Any])
         left.remove(LISTING)
         given = _object(_read(root, folder, LISTING), f"{folder}/{LISTING}")
     row.update(given)
+    yield from links.resolve(row, None)
     links.place(row, folder)
     identity = row["id"] if isinstance(row["id"], str) else folder
     corrupt: dict[str, Rejection] = {}
@@ -90,11 +91,17 @@ def _text(data: bytes, key: str) -> str | None:
         raise RowError("invalid_utf8", str(error)) from error
 
 
-def _json_pairs(data: bytes, key: str) -> tuple[tuple[str, str], ...] | None:
-    return schema.attributes(catalogue_files.json_value(data)) if data.strip() else ()
+def _checked(pairs: Any) -> list[tuple[str, str]] | None:
+    """The pairs, so that what is wrong with them is found here: elsewhere it would cost the whole listing."""
+    found = schema.attributes(pairs)
+    return None if found is None else list(found)
 
 
-def _line_pairs(data: bytes, key: str) -> tuple[tuple[str, str], ...] | None:
+def _json_pairs(data: bytes, key: str) -> list[tuple[str, str]] | None:
+    return _checked(catalogue_files.json_value(data) if data.strip() else [])
+
+
+def _line_pairs(data: bytes, key: str) -> list[tuple[str, str]] | None:
     """Name, tab, value: one pair a line."""
     try:
         lines = data.decode("utf-8-sig").split("\n")
@@ -103,7 +110,7 @@ def _line_pairs(data: bytes, key: str) -> tuple[tuple[str, str], ...] | None:
     pairs = [[cell.strip() for cell in line.split("\t")] for line in lines if line.strip()]
     if ragged := [cells for cells in pairs if len(cells) != 2]:
         raise RowError("ragged_row", f"a line must be name, tab, value; {ragged[0][:3]} has {len(ragged[0])} cells")
-    return schema.attributes(pairs)
+    return _checked(pairs)
 
 
 _KEYS = {f".{extension}": key for key, extensions in links.EXTENSIONS.items() for extension in extensions}

@@ -63,6 +63,8 @@ def _row(line: bytes, options: Options) -> dict[str, Any]:
         raise RowError("invalid_utf8", str(error)) from error
     if len(cells) != len(CELLS):
         raise RowError("ragged_row", f"{len(cells)} cells between tabs; an item has {len(CELLS)}: {', '.join(CELLS)}")
+    if b"\0" in line:
+        raise RowError("invalid_field", "there is a NUL in it")
     identity, title, image, knowledge, category = cells
     return {
         "id": identity,

@@ -26,13 +26,13 @@ def resolve(row: dict[str, Any], media: pathlib.Path | None) -> Iterator[Rejecti
     """Puts files in the place of a row's URLs, and gives a note if that leaves one of its modalities without file.
 
     Args:
-      row: changed in place. Its media are lists of strings, paths or URLs.
+      row: changed in place.
       media: the folder where the file of a URL lies under the last part of its path or, if that is not there, under
         the id of the listing with an extension of `EXTENSIONS`; None if nothing was downloaded.
     """
     unopened = []
     for key in EXTENSIONS:
-        named = row.get(key)
+        named = [row[key]] if isinstance(row.get(key), str) else row.get(key)
         if not isinstance(named, list):
             continue
         urls = [name for name in named if isinstance(name, str) and _URL.match(name)]
@@ -50,7 +50,7 @@ def resolve(row: dict[str, Any], media: pathlib.Path | None) -> Iterator[Rejecti
 
 
 def place(row: dict[str, Any], folder: str) -> None:
-    """Makes a row's relative paths begin with a folder. Absolute ones stay, to be refused."""
+    """Makes a row's relative paths begin with a folder, if it has a name. Absolute ones stay, to be refused."""
 
     def placed(ref: Any) -> Any:
         if isinstance(ref, list):
@@ -59,7 +59,8 @@ def place(row: dict[str, Any], folder: str) -> None:
             return ref | {key: placed(ref[key]) for key in ("path", "shard") if ref.get(key)}
         return f"{folder.rstrip('/')}/{ref}" if isinstance(ref, str) and ref and not ref.startswith("/") else ref
 
-    row.update({key: placed(row[key]) for key in EXTENSIONS if key in row})
+    if folder:
+        row.update({key: placed(row[key]) for key in EXTENSIONS if key in row})
 
 
 def _file(url: str, media: pathlib.Path | None) -> str:

@@ -31,14 +31,19 @@ def catalogue(path: pathlib.Path, options: Options) -> Imported:
         raise DataError(f"{path} must be a folder with {RECORDS} and {PAIRS}, or a folder of such folders")
     lists = {prefix: _PairList(folder / PAIRS, options) for prefix, folder in folders.items()}
 
-    def rows() -> Iterator[tuple[int, Row]]:
+    def rows() -> Iterator[tuple[int, Row | Rejection]]:
         for prefix, folder in folders.items():
             source = options.source_name or folder.resolve().name
             for line, row in catalogue_files.rows(folder / RECORDS):
-                yield line, _placed(row, prefix, source) if isinstance(row, dict) else row
+                if isinstance(row, dict):
+                    row = _placed(row, prefix, source)
+                    yield from ((line, note) for note in links.resolve(row, None))
+                    links.place(row, prefix)
+                yield line, row
 
     def extras() -> Iterator[Pair | Rejection]:
-        known = {found.id for found in schema.listings(rows()) if isinstance(found, Listing)}
+        plain = ((line, row) for line, row in rows() if not isinstance(row, Rejection))
+        known = {found.id for found in schema.listings(plain) if isinstance(found, Listing)}
         for prefix, pairs in lists.items():
             yield from pairs.read(prefix, known)
 
@@ -57,11 +62,10 @@ def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _placed(row: dict[str, Any], prefix: str, source: str) -> dict[str, Any]:
-    """A record with what its folder adds: its source, and its folder before its id and its files."""
+    """A record with what its folder adds: its source, and its name before the id."""
     row = {"source": source} | row
     if prefix and isinstance(row.get("id"), str) and row["id"]:
         row["id"] = prefix + row["id"]
-        links.place(row, prefix)
     return row
 
 
