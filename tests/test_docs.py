@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = [*ROOT.glob("configs/*.py"), *ROOT.glob("launch/*"), *ROOT.glob("m5jax/**/*.py")]
 SETTINGS = {path for path, _, _ in settings.describe(config_lib.Config, "config")}
-READERS = ("catalogue", "convert", "json_stream", "m5product", "m5product_folders", "m5product_regions", "m5product_sets")
+READERS = ("catalogue", "convert", "json_stream", *(f"m5product{x}" for x in ("", "_folders", "_regions", "_sets")))
 SECTIONS = {path.rpartition(".")[0] for path in SETTINGS}
 
 
