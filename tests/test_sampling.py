@@ -4,8 +4,10 @@ import collections
 import itertools
 import math
 import pickle
+import tracemalloc
 from fractions import Fraction
 
+import grain
 import numpy as np
 import pytest
 
@@ -107,6 +109,19 @@ def test_permutations_are_as_likely_as_they_should_be():
     for key in keys[:1500]:
         places[np.arange(30), [sampling.permuted(i, 30, key) for i in range(30)]] += 1
     assert ((places - 50) ** 2 / 50).sum() / (29 * 29) < 1.15  # of 841 degrees of freedom; 1.15 is three deviations
+
+
+def test_an_epoch_of_300_million_listings_is_shuffled_without_a_table():
+    length = 300_000_000
+    tracemalloc.start()
+    stream = grain.MapDataset.range(length).seed(0).shuffle().repeat()
+    places = [stream[epoch * length + slot] for epoch in range(3) for slot in range(100)]
+    places += [sampling.permuted(slot, length, 7) for slot in range(100)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert len(set(places)) > 395
+    assert 0.4 < np.mean(places) / length < 0.6
 
 
 def slow_mix(parts, draws):

@@ -17,7 +17,7 @@ PACE = {
     "examples_per_s": "listings a second",
 }
 # Of the columns that are left, those with "/" are parts of an objective and the others objectives of any model.
-COUNTERS = {"step", "skipped", "skipped_in_a_row", "damaged", "ms_per_step", "data_wait_ms", "mfu"}
+COUNTERS = {"step", "epoch", "skipped", "skipped_in_a_row", "damaged", "ms_per_step", "data_wait_ms", "mfu"}
 UNITS = {"contrastive": "nats"} | {
     row.objective: "nats" if row.kind == modalities.TEXT_KIND else "squared error" for row in modalities.TABLE.values()
 }
