@@ -64,8 +64,8 @@ def test_a_dry_run_reads_all_decodes_some_and_writes_nothing(mixed, tmp_path, ca
     assert not (tmp_path / "out").exists()
     assert sorted(mixed.rglob("*")) == before
     assert (said["rows_in"], said["listings"], said["sample"]) == (10, 8, 8)
-    assert said["rejected"] == {"listing/invalid_json": 1, "listing/duplicate_id": 1}
-    assert said["sample_lost"] == {"image/truncated": 1, "listing/nothing_present": 1}
+    assert (said["rejected"], said["lost"]) == ({"invalid_json": 1, "duplicate_id": 1}, {})
+    assert (said["sample_rejected"], said["sample_lost"]) == ({"nothing_present": 1}, {"image/truncated": 1})
     assert 0 < said["hours"] < 1
     assert 0 < said["bytes"] < 100_000
 

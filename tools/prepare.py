@@ -101,8 +101,9 @@ def _say_estimate(result: dict[str, Any]) -> None:
         f" {duration(result['hours'] * 3600)} on this machine, {duration(result['read_hours'] * 3600)} of it reading,"
         f" {result['bytes'] / 1e9:.3g} GB of records"
     )
-    for reason, count in (result["rejected"] | result["sample_lost"]).items():
-        print(f"  lost {count:,} {reason}" + (" of the sample" if reason in result["sample_lost"] else ""))
+    for name in ("rejected", "lost", "sample_rejected", "sample_lost"):
+        for reason, count in result[name].items():
+            print(f"  {name.rpartition('_')[2]} {count:,} {reason}" + (" of the sample" if "sample" in name else ""))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ def estimate(found: layouts.Catalogue, config: Config, quiet: bool = False, samp
     """Hours and bytes of a preparation on this machine, from a sample drawn evenly over the listings.
 
     Returns:
-      rows_in; listings; rejected while reading, by "listing/reason"; sample, its listings; sample_lost, what they lost,
-      by "modality/reason"; states of the sample by modality; read_hours, decode_hours, hours; bytes of all records.
+      rows_in; listings; rejected while reading, rows by reason; lost, files and parts by "modality/reason"; sample, its
+      listings; sample_rejected, sample_lost, likewise of these; states of the sample by modality; read_hours,
+      decode_hours, hours; bytes of all records.
 
     Raises:
       DataError: the catalogue has no usable listing, or a decoder is not installed.
@@ -58,12 +59,15 @@ def estimate(found: layouts.Catalogue, config: Config, quiet: bool = False, samp
     if missing := [key for key in lost if key.endswith("/decoder_missing")]:
         raise DataError(f"{missing[0]}: pip install 'm5jax[media]', or leave it out of config.inputs.modalities")
     decoding = (time.perf_counter() - start) / len(kept) * listings
+    (rows_lost, parts_lost), (sample_rows, sample_parts) = plan.by_reason(rejected), plan.by_reason(lost)
     return {
         "rows_in": rows,
         "listings": listings,
-        "rejected": dict(rejected),
+        "rejected": rows_lost,
+        "lost": parts_lost,
         "sample": len(kept),
-        "sample_lost": dict(lost),
+        "sample_rejected": sample_rows,
+        "sample_lost": sample_parts,
         "states": shards.count_states(index),
         "read_hours": reading / 3600,
         "decode_hours": decoding / 3600,

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 import pyarrow as pa
@@ -176,6 +176,13 @@ class _Reading:
 def count_key(rejection: dict[str, Any]) -> str:
     """What rejections are counted by: what was lost, and why."""
     return f"{rejection['modality'] or 'listing'}/{rejection['reason']}"
+
+
+def by_reason(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Of `count_key`'s counts, rows by their reason alone; and files and parts of listings by "modality/reason"."""
+    listing = "listing/"
+    rows = {key.removeprefix(listing): count for key, count in counts.items() if key.startswith(listing)}
+    return rows, {key: count for key, count in counts.items() if not key.startswith(listing)}
 
 
 def _write_beside(folder: pathlib.Path, entries: Iterator[Any], reading: _Reading) -> dict[str, int]:

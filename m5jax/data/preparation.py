@@ -204,12 +204,12 @@ def summary(
       rows_in; records; rejected, rows by reason; lost, files and parts by "modality/reason"; noted, likewise; states,
       listings by modality and state.
     """
-    listing = "listing/"
+    of_rows, of_parts = plan.by_reason(rejected)
     return {
         "rows_in": rows,
         "records": kept,
-        "rejected": {key.removeprefix(listing): n for key, n in rejected.items() if key.startswith(listing)},
-        "lost": {key: n for key, n in rejected.items() if not key.startswith(listing)},
+        "rejected": of_rows,
+        "lost": of_parts,
         "noted": dict(noted),
         "states": _sum_states(states),
     }
