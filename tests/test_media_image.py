@@ -232,9 +232,11 @@ def test_a_cut_picture_is_never_filled_up(kind):
         png(7000, 7000),
         png(2**31 - 1, 2**31 - 1),
         picture("GIF")[:6] + b"\xff\xff\xff\xff" + picture("GIF")[10:],
-        b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x11\x00\x02\x11\x01\x03\x11\x01" + bytes(100),
+        picture("JPEG").replace(b"\x08\x00\x30\x00\x40\x03", b"\x08\xff\xff\xff\xff\x03"),  # height and width
+        picture("WEBP")[:26] + b"\xff\xff\xff\xff" + picture("WEBP")[30:],
+        picture("WEBP", lossless=True)[:21] + b"\xff\xff\xff\xff" + picture("WEBP", lossless=True)[25:],
     ],
-    ids=["13300", "7000", "largest", "gif", "jpeg"],
+    ids=["13300", "7000", "largest", "gif", "jpeg", "webp", "lossless webp"],
 )
 def test_too_many_pixels_are_refused_before_decoding(bomb):
     start = time.process_time()

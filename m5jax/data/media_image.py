@@ -56,14 +56,30 @@ def decode_image(data: bytes, side: int) -> np.ndarray:
 def _open(data: bytes) -> Image.Image:
     """A picture of bounded size, not decoded yet."""
     kind = identify(data, FORMATS)
+    if kind == "webp":  # Pillow 12 has all of it in memory before it tells the size
+        _check_size(*_webp_size(data))
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError("too_large", str(error)) from error
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height} pixels"
-        raise MediaError("too_large", f"{size}; the limit is {MAX_PIXELS / 1e6:g} megapixels")
+    _check_size(image.width, image.height)
     return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        size = f"{width} x {height} pixels"
+        raise MediaError("too_large", f"{size}; the limit is {MAX_PIXELS / 1e6:g} megapixels")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height that the first chunk of a WebP declares (RFC 9649, sections 2.5 to 2.7)."""
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
 def _as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
