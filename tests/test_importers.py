@@ -4,11 +4,13 @@ import argparse
 import collections
 import json
 import pathlib
+import re
 
 import importers
 import pytest
 from conftest import SHARED, needs_shared
 from importing import read, reasons
+from test_main import imports
 
 from m5jax.data.catalogue import MediaRef, Pair, Rejection
 from m5jax.errors import ConfigError, DataError
@@ -154,7 +156,8 @@ def test_a_url_is_no_file_without_a_folder_of_media_and_is_noted_once(kind, tmp_
     ("there", "found"),
     [
         (["front view.jpg"], "front view.jpg"),
-        (["front%20view.jpg", "x1.png"], "front%20view.jpg"),
+        (["front%20view.jpg", "x1.mp4", "x2.jpg"], "front%20view.jpg"),
+        (["front view.jpg", "x1.png"], None),  # nobody knows which
         (["x1.png", "x10.jpg"], "x1.png"),
         (["x1.mp4", "x1.txt", "view.jpg"], None),
     ],
@@ -186,6 +189,26 @@ def test_new_media_are_another_digest(tmp_path):
     before = found.digest()
     write(tmp_path, {"media/x1.jpg": "x"})
     assert found.digest() != before
+
+
+def test_no_importer_reads_from_the_net_or_runs_what_it_reads():
+    modules = pathlib.Path(importers.__file__).parent.glob("*.py")
+    names = set().union(*map(imports, modules))
+    assert {"urllib.parse", "xml.parsers.expat"} <= names
+    forbidden = ("urllib.request", "http", "socket", "ssl", "requests", "pickle", "subprocess", "xml.etree", "xml.sax")
+    assert not any(name == bad or name.startswith(f"{bad}.") for name in names for bad in forbidden)
+
+
+def test_every_reason_of_an_importer_is_documented():
+    modules = pathlib.Path(importers.__file__).parent.glob("*.py")
+    code = "".join(path.read_text(encoding="utf-8") for path in modules)
+    found = set(re.findall(r'(?:RowError|Rejection)\((?:[\w.\[\]"]+, )?"([a-z_0-9]+)"', code))
+    assert {"ragged_row", "invalid_xml", "url_not_opened", "file_not_used", "unknown_id"} <= found
+    found |= {"repeated_pair", "contradicted_pair"}
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert {reason for reason in found if f"`{reason}`" not in page} == set()
+    assert all(f"| `{kind}` |" in page for kind in importers.KINDS)
+    assert all(f"`{flag}" in page for flag in importers.FLAGS.values())
 
 
 @needs_shared
@@ -227,7 +250,7 @@ def test_matching_benchmarks_come_out_as_published(name, records, pairs, matches
     assert sum(pair.match for pair in found) == matches
     assert collections.Counter(pair.split for pair in found) == dict(zip(("train", "val", "test"), splits, strict=True))
     assert collections.Counter(reasons(others)) == {"repeated_pair": repeated, "contradicted_pair": contradicted}
-    assert not any(note.lost for note in others)
+    assert not any(note.lost or note.modality != "pair" for note in others)
 
 
 def test_a_pair_that_is_none_is_rejected_and_one_that_comes_again_is_noted(tmp_path):

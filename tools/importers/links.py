@@ -27,26 +27,31 @@ def resolve(row: dict[str, Any], media: pathlib.Path | None) -> Iterator[Rejecti
 
     Args:
       row: changed in place.
-      media: the folder where the file of a URL lies under the last part of its path or, if that is not there, under
-        the id of the listing with an extension of `EXTENSIONS`; None if nothing was downloaded.
+      media: the folder where the file of a URL lies under the last part of its path, or under the id of the listing
+        with an extension of `EXTENSIONS`; None if nothing was downloaded. Two files that could be it are none.
     """
-    unopened = []
+    why, unopened = "--media DIR names a folder of downloaded files", []
     for key in EXTENSIONS:
         named = [row[key]] if isinstance(row.get(key), str) else row.get(key)
-        if not isinstance(named, list):
+        if not isinstance(named, list) or not any(map(_is_url, named)):
             continue
-        urls = [name for name in named if isinstance(name, str) and _URL.match(name)]
-        if not urls:
-            continue
-        found = [_file(name, media) if name in urls else name for name in named]
-        row[key] = [name for name in found if name] or _files_of(row.get("id"), key, media)
+        by_name = {name: _file(name, media) for name in named if _is_url(name)}
+        by_id = _files_of(row.get("id"), key, media)
+        if clash := [name for name in by_name.values() if name and by_id and by_id[0] not in by_name.values()]:
+            why = f"both {by_id[0]!r} and {clash[0]!r} could be the file"
+            by_id, by_name = [], dict.fromkeys(by_name, "")
+        elif media:
+            why = f"{media} has no file of it"
+        row[key] = [file for name in named if (file := by_name[name] if _is_url(name) else name)] or by_id
         if not row[key]:
-            unopened += urls
+            unopened += by_name
     if unopened:
-        where = f"{media} has no file of it" if media else "--media DIR names a folder of downloaded files"
-        detail = f"no URL is opened, and {where}: {unopened[0][:200]}"
         identity = row["id"] if isinstance(row.get("id"), str) else ""
-        yield Rejection(identity, "url_not_opened", detail, lost=False)
+        yield Rejection(identity, "url_not_opened", f"no URL is opened, and {why}: {unopened[0][:200]}", lost=False)
+
+
+def _is_url(name: Any) -> bool:
+    return isinstance(name, str) and _URL.match(name) is not None
 
 
 def place(row: dict[str, Any], folder: str) -> None:

@@ -97,7 +97,8 @@ class _PairList:
                 earlier, match = first.setdefault(key, (line, pair.match))
                 if earlier != line:
                     reason = "repeated_pair" if match == pair.match else "contradicted_pair"
-                    yield Rejection(name, reason, f"the pair stands in line {earlier} already", line=line, lost=False)
+                    detail = f"the pair stands in line {earlier} already"
+                    yield Rejection(name, reason, detail, line=line, modality="pair", lost=False)
                 yield pair
             except RowError as error:
                 yield Rejection(name, error.reason, f"{self._path.name}: {error.detail}", line=line, modality="pair")
