@@ -11,7 +11,13 @@ from m5jax.errors import ConfigError
 from m5jax.modalities import NAMES
 from m5jax.settings import section, setting
 
+STORED = ("float16", "bfloat16", "int8")
 BOX_COLUMNS = 5  # x1, y1, x2, y2 and area, as shares of the picture (Lu et al., ViLBERT, arXiv:1908.02265)
+
+
+def _stored() -> Any:
+    doc = "numbers of a vector in records and batches, with source=features; int8 has a float32 scale a vector"
+    return setting("float16", doc, choices=STORED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +31,7 @@ class ImageInput:
     flip: bool = setting(True, "mirror half of the training pictures")
     feature_rows: int = setting(36, "vectors per picture, with source=features", low=1)
     feature_dim: int = setting(2048, "numbers per vector, with source=features", low=1)
+    stored: str = _stored()
     boxes: bool = setting(
         False,
         "each feature row carries its box: five more columns, x1 y1 x2 y2 and area as shares of the picture; with"
@@ -84,6 +91,7 @@ class VideoInput:
     patch: int = setting(16, "side of a tubelet, pixels; divides size", low=1)
     feature_rows: int = setting(12, "vectors per clip, with source=features", low=1)
     feature_dim: int = setting(1024, "numbers per vector, with source=features", low=1)
+    stored: str = _stored()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +109,7 @@ class AudioInput:
     block: int = setting(8, "frames in one token; divides frames", low=1)
     feature_rows: int = setting(80, "vectors per sound, with source=features", low=1)
     feature_dim: int = setting(751, "numbers per vector, with source=features", low=1)
+    stored: str = _stored()
     from_video: bool = setting(
         True,
         "a listing that names no sound has that of its clip, if the clip has a sound track; with source=raw of both",

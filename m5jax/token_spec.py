@@ -19,7 +19,7 @@ class TokenSpec:
       masked: K, the most tokens of a listing that a masked objective may select.
       grid: ``(rows, ..., channels)`` of the array in a batch; empty for kind "tokens".
       block: size of one token along each axis of `grid` but the last.
-      dtype: numpy name of the array's dtype in a batch.
+      dtype: numpy name of the array's dtype in a batch; int8 comes with a scale a row.
       geometry: numbers that say where a token lies, beside its values: 5 for regions with boxes, otherwise 0.
     """
 
@@ -72,7 +72,7 @@ def token_specs(inputs: Inputs) -> dict[str, TokenSpec]:
             continue
         media = getattr(inputs, name)
         if media.source == "features":
-            spec = _grid_spec(name, (media.feature_rows, media.feature_dim), (1,), "float16", rate)
+            spec = _grid_spec(name, (media.feature_rows, media.feature_dim), (1,), media.stored, rate)
             specs[name] = dataclasses.replace(spec, geometry=inputs.image.geometry if name == "image" else 0)
         elif name == "image":
             specs[name] = _grid_spec(name, (media.size, media.size, 3), (media.patch, media.patch), "uint8", rate)

@@ -211,7 +211,11 @@ def test_an_index_keeps_what_scores_need(tmp_path):
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
-    [(None, "not a finished prepared folder"), ("", "is damaged"), ('{"format": 0}', "format 0, not 2: prepare again")],
+    [
+        (None, "not a finished prepared folder"),
+        ("", "is damaged"),
+        ('{"format": 0}', f"format 0, not {prepared.FORMAT_VERSION}: prepare again"),
+    ],
 )
 def test_a_folder_that_is_not_ready_is_an_error_that_names_it(tmp_path, manifest, message):
     if manifest is not None:

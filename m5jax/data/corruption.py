@@ -25,7 +25,8 @@ from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.inputs import Corruption
 from m5jax.modalities import State
 
-_CONTENT = {"text": ("title", "description"), "table": ("fields",)}  # others are in the field of their name
+# Others are in the field of their name.
+_CONTENT = {"text": ("title", "description", "text_pieces"), "table": ("fields", "table_pieces")}
 
 
 @dataclasses.dataclass(frozen=True)

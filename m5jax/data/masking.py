@@ -4,6 +4,9 @@ Every function fills arrays of a static capacity K: `positions` int32 [K] and `v
 first. Positions of invalid entries are 0 and never count.
 """
 
+import functools
+from collections.abc import Collection, Sequence
+
 import numpy as np
 
 from m5jax.data.tokenizer import Tokenizer
@@ -14,8 +17,7 @@ KEPT = 0.1  # share of the selected pieces, and of a picture's selected blocks, 
 
 def select(rng: np.random.Generator, candidates: np.ndarray, rate: float, capacity: int) -> Selection:
     """A share `rate` of the candidate positions int [n], at least one if there is any, at most `capacity`."""
-    count = min(len(candidates), capacity, max(1, round(rate * len(candidates)))) if rate else 0
-    return _filled(np.sort(rng.choice(candidates, count, replace=False)) if count else candidates[:0], capacity)
+    return _filled(_chosen(rng, candidates, rate, capacity), capacity)
 
 
 def mask_blocks(
@@ -47,20 +49,20 @@ def mask_language(
     Returns:
       the corrupted copy of ids int32 [L], and the selection with its `targets` int32 [K], the original ids.
     """
-    chosen = select(rng, np.flatnonzero(~tokenizer.is_special[ids]), rate, capacity)
-    positions = chosen["positions"][chosen["valid"]]
+    positions = _chosen(rng, np.flatnonzero(~tokenizer.is_special[ids]), rate, capacity)
     fate = rng.random(len(positions))
     other = tokenizer.pieces[rng.integers(len(tokenizer.pieces), size=len(positions))]
     hidden = np.where(fate < 0.8, tokenizer.special.mask, other)
     corrupted = ids.copy()
     corrupted[positions] = np.where(fate < 1 - KEPT, hidden, ids[positions])
+    chosen = _filled(positions, capacity)
     return corrupted, chosen | {"targets": ids[chosen["positions"]]}
 
 
 def mask_entities(
     rng: np.random.Generator,
     ids: np.ndarray,
-    entities: list[np.ndarray],
+    entities: Sequence[Collection[int]],
     rate: float,
     capacity: int,
     tokenizer: Tokenizer,
@@ -71,7 +73,7 @@ def mask_entities(
 
     Args:
       ids: int32 [L].
-      entities: per field two arrays of positions, those of its name and those of its value; a share `rate` of
+      entities: per field two collections of positions, those of its name and those of its value; a share `rate` of
         the fields, at least one, gives one of the two, by a coin. One that the capacity cannot hold is skipped.
 
     Returns:
@@ -79,18 +81,34 @@ def mask_entities(
     """
     fields, taken = len(entities) // 2, []
     if rate and fields:
-        for field in rng.permutation(fields)[: max(1, round(rate * fields))]:
-            entity = entities[2 * field + rng.integers(2)]
-            if sum(map(len, taken)) + len(entity) <= capacity:
-                taken.append(entity)
-    hidden = np.sort(np.concatenate([np.zeros(0, np.int64), *taken]).astype(np.int64))
+        for field in rng.permutation(fields)[: max(1, round(rate * fields))].tolist():
+            entity = entities[2 * field + int(rng.integers(2))]
+            if len(taken) + len(entity) <= capacity:
+                taken.extend(entity)
+    hidden = np.asarray(sorted(taken), np.int64)
     chosen = _filled(hidden[~tokenizer.is_special[ids[hidden]]], capacity)
     corrupted = ids.copy()
     corrupted[hidden] = tokenizer.special.mask
     return corrupted, chosen | {"targets": ids[chosen["positions"]]}
 
 
+def _chosen(rng: np.random.Generator, candidates: np.ndarray, rate: float, capacity: int) -> np.ndarray:
+    """The positions that `select` selects, ascending."""
+    count = min(len(candidates), capacity, max(1, round(rate * len(candidates)))) if rate else 0
+    chosen = rng.choice(candidates, count, replace=False) if count else candidates[:0].copy()
+    chosen.sort()
+    return chosen
+
+
 def _filled(positions: np.ndarray, capacity: int) -> Selection:
     filled = np.zeros(capacity, np.int32)
     filled[: len(positions)] = positions
-    return {"positions": filled, "valid": np.arange(capacity) < len(positions)}
+    return {"positions": filled, "valid": leading(len(positions), capacity)}
+
+
+@functools.lru_cache(1 << 14)
+def leading(count: int, length: int) -> np.ndarray:
+    """Which of `length` entries are the first `count`: bool [length], the same array every time, read-only."""
+    first = np.arange(length) < count
+    first.flags.writeable = False
+    return first

@@ -18,6 +18,7 @@ from m5jax.config import Config
 from m5jax.data import sampling, tokenizer
 from m5jax.data.prepared import Prepared
 from m5jax.data.records import DAMAGED, Record, Source
+from m5jax.data.tokenizer import Tokenizer
 from m5jax.data.transforms import Arrays, Transform
 
 PREFETCH = 4  # batches read ahead per process
@@ -59,12 +60,16 @@ def training_batches(
     """
     classes = {name: i for i, name in enumerate(prepared.classes)} if config.objective.classification else None
     transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path), classes)
-    streams = [_stream(part, config, split, number) for number, part in enumerate((prepared, *mixed))]
+    streams = [
+        _stream(part, config, split, number, transform.tokenizer) for number, part in enumerate((prepared, *mixed))
+    ]
     stream = streams[0]
     if mixed:
         weights = [Fraction(1), *(weight for _, weight in config.data.mixed)]
         stream = grain.MapDataset.select_from_datasets(streams, sampling.Mix(weights))
-    batches = stream.random_map(transform.training).batch(config.batch_size // share.count, drop_remainder=True)
+    batches = stream.random_map(transform.draft).batch(
+        config.batch_size // share.count, drop_remainder=True, batch_fn=transform.batch
+    )
     return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
 
 
@@ -80,9 +85,9 @@ def epoch(prepared: Prepared, config: Config, split: str = "train") -> Fraction:
     )
 
 
-def _stream(prepared: Prepared, config: Config, split: str, number: int) -> grain.MapDataset[Record]:
+def _stream(prepared: Prepared, config: Config, split: str, number: int, words: Tokenizer) -> grain.MapDataset[Record]:
     """The listings of the number-th catalogue, endless: shuffled anew in every epoch by an index permutation."""
-    records, chosen, choice = prepared.records(split), _chosen(prepared, config, split), config.data.sampling
+    records, chosen, choice = prepared.records(split, words), _chosen(prepared, config, split), config.data.sampling
     # Catalogues of one length are not to be shuffled alike.
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0]) if number else config.seed
     if choice == sampling.UNIFORM:
@@ -103,11 +108,11 @@ def evaluation_batches(
 ) -> Iterator[Arrays]:
     """A split in record order, from batch `start` on, its last batch padded with listings of ``valid`` false."""
     transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path))
-    source = _Padded(prepared.records(split), config.evaluate.batch_size)
+    source = _Padded(prepared.records(split, transform.tokenizer), config.evaluate.batch_size)
     batches = (
         grain.MapDataset.source(source)
-        .map(transform.evaluation)
-        .batch(config.evaluate.batch_size // share.count, drop_remainder=True)
+        .map(transform.draft)
+        .batch(config.evaluate.batch_size // share.count, drop_remainder=True, batch_fn=transform.batch)
     )
     return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from m5jax import modalities, settings
 from m5jax.config import Config
-from m5jax.data import layouts, plan, prepared, records, shards, tokenizer, unfinished
+from m5jax.data import layouts, pieces, plan, prepared, records, shards, tokenizer, unfinished
 from m5jax.errors import DataError
 from m5jax.progress import progress
 
@@ -176,12 +176,21 @@ class Preparation:
         return [dataclasses.replace(shards.read_part(self.work, key), rejections=[]) for key in keys]
 
     def _make_tokenizer(self, shard_lengths: dict[str, list[int]]) -> str:
-        """Trains on the training split, or on the first that there is, if none was given; returns its digest."""
+        """Trains on the training split, or on the first that there is, if none was given; returns its digest.
+
+        All texts are tokenised then, so that no epoch has to.
+        """
+        sources = {
+            split: records.Records(self.folder, split, len(lengths), self.config.inputs)
+            for split, lengths in shard_lengths.items()
+        }
         if not self.config.data.vocabulary_file:
-            split = next(iter(shard_lengths))
-            source = records.Records(self.folder, split, len(shard_lengths[split]), self.config.inputs)
-            tokenizer.train(_texts(source), self.config.data.vocabulary, self.folder / tokenizer.TRAINED)
-        return tokenizer.load(tokenizer.find(self.folder)).digest
+            texts = _texts(next(iter(sources.values())))
+            tokenizer.train(texts, self.config.data.vocabulary, self.folder / tokenizer.TRAINED)
+        words = tokenizer.load(tokenizer.find(self.folder))
+        for split, source in sources.items():
+            pieces.find(self.folder, split, words, source, self.quiet)
+        return words.digest
 
 
 def _texts(source: records.Records) -> Iterator[str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5jax import modalities
-from m5jax.data import tokenizer, unfinished
+from m5jax.data import pieces, tokenizer, unfinished
 from m5jax.data.convert import Conversion
 from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
 from m5jax.data.records import Records, Source
@@ -187,14 +187,17 @@ class Prepared:
         ranks[[names[name] for name in ordered]] = np.arange(len(names))
         return ranks[np.concatenate(codes)], tuple(ordered)
 
-    def records(self, split: str) -> Source:
-        """The records of a split.
+    def records(self, split: str, words: tokenizer.Tokenizer | None = None) -> Source:
+        """The records of a split; with a tokenizer, text comes as its ids as well.
 
         Raises:
           DataError: the split has none.
         """
         self._need(split)
-        records = Records(self.folder, split, len(self.manifest["shard_lengths"][split]), self.inputs)
+        shards = len(self.manifest["shard_lengths"][split])
+        records = Records(self.folder, split, shards, self.inputs)
+        if words is not None:
+            records = Records(self.folder, split, shards, self.inputs, pieces.find(self.folder, split, words, records))
         return Corrupted(records, self.corrupted(split))
 
     def corrupted(self, split: str) -> Plan:

@@ -7,7 +7,8 @@ folder, without TensorFlow. What else a prepared folder holds is in `prepared.py
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,12 +21,13 @@ from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
 from m5jax import modalities
-from m5jax.data import unfinished
+from m5jax.data import examples, feature_rows, memory, unfinished
 from m5jax.errors import DataError
 from m5jax.inputs import Inputs
 from m5jax.modalities import State
 
 Example = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue] (generated, no stubs)
+Features = type(Example().features)
 log = logging.getLogger(__name__)
 
 DATASET, METADATA = "m5jax", "dataset_info.json"  # by which TFDS knows the folder
@@ -47,6 +49,9 @@ class Record:
       image: a JPEG of the picture, or float16 [n, dim] features, [n, dim + 5] with boxes.
       video: a JPEG film strip, the frames below one another, or float16 [n, dim] features.
       audio: float16 [n, frame_dim] frames of the sound, or float16 [n, dim] features.
+        Features that are stored in less than float16 come back as [n] rows of `feature_rows.dtype`.
+      text_pieces, table_pieces: ids of title and description, and of every name and value, if they are kept beside the
+        records (`pieces`); None: not known.
     """
 
     id: str
@@ -60,6 +65,8 @@ class Record:
     image: bytes | np.ndarray = b""
     video: bytes | np.ndarray = b""
     audio: bytes | np.ndarray = b""
+    text_pieces: list[list[int]] | None = None
+    table_pieces: list[tuple[list[int], list[int]]] | None = None
 
     @property
     def category_path(self) -> str:
@@ -93,11 +100,13 @@ class RecordCodec:
     def __init__(self, inputs: Inputs):
         # Numbers per row where a medium is stored as an array; the others are stored as encoded bytes.
         self._widths = {"audio": inputs.audio.frame_dim}
-        self._widths |= {
-            name: getattr(inputs, name).feature_dim for name in MEDIA if getattr(inputs, name).source == "features"
-        }
-        if "image" in self._widths:
-            self._widths["image"] += inputs.image.geometry
+        self._packed: dict[str, np.dtype] = {}  # the rows that are not plain float16
+        for name in MEDIA:
+            chosen, geometry = getattr(inputs, name), inputs.image.geometry if name == "image" else 0
+            if chosen.source == "features":
+                self._widths[name] = chosen.feature_dim + geometry
+                if chosen.stored != feature_rows.FLOAT16:
+                    self._packed[name] = feature_rows.dtype(chosen.stored, chosen.feature_dim, geometry)
 
     @property
     def features(self) -> tfds.features.FeaturesDict:
@@ -106,6 +115,11 @@ class RecordCodec:
         arrays = {
             name: tfds.features.Tensor(shape=(None, width), dtype=np.float16, encoding="bytes")
             for name, width in self._widths.items()
+        }
+        # TFDS has neither bfloat16 nor rows of several dtypes: these are bytes, `rows.view(feature_rows.dtype(...))`.
+        arrays |= {
+            name: tfds.features.Tensor(shape=(None, packed.itemsize), dtype=np.uint8, encoding="bytes")
+            for name, packed in self._packed.items()
         }
         return tfds.features.FeaturesDict(
             dict.fromkeys(_TEXTS, text)
@@ -136,22 +150,31 @@ class RecordCodec:
     def _stored(self, name: str, payload: bytes | np.ndarray) -> bytes:
         if isinstance(payload, bytes):
             return payload
-        return payload.reshape(len(payload), self._widths[name]).astype(np.float16).tobytes()
+        rows = payload.reshape(len(payload), self._widths[name]).astype(np.float16)
+        return (feature_rows.pack(rows, self._packed[name]) if name in self._packed else rows).tobytes()
 
-    def decode(self, data: bytes) -> Record:
-        """The record in a serialised tf.Example."""
-        feature = Example.FromString(data).features.feature
-        lists = {name: feature[name].bytes_list.value for name in (*_TEXTS, *_LISTS, *MEDIA)}
+    def decode(self, data: bytes, pieces: Mapping[str, Any] = types.MappingProxyType({})) -> Record:
+        """The record in a serialised tf.Example, arrays being views of its bytes; `pieces` as `Record` has them."""
+        large, rest = examples.apart(data, MEDIA)
+        feature = Features.FromString(rest).feature
+        lists = {name: feature[name].bytes_list.value for name in (*_TEXTS, *_LISTS)}
         names, values = lists["fields/name"], lists["fields/value"]
-        payloads: dict[str, Any] = {name: lists[name][0] for name in MEDIA}
-        for name, width in self._widths.items():
-            payloads[name] = np.frombuffer(payloads[name], np.float16).reshape(-1, width)
+        payloads: dict[str, Any] = {}
+        for name in MEDIA:
+            payload = large[name] if name in large else feature[name].bytes_list.value[0]
+            if name in self._packed:
+                payloads[name] = np.frombuffer(payload, self._packed[name])
+            elif name in self._widths:
+                payloads[name] = np.frombuffer(payload, np.float16).reshape(-1, self._widths[name])
+            else:
+                payloads[name] = bytes(payload)
         return Record(
             **{name: lists[name][0].decode() for name in _TEXTS},
             category=tuple(label.decode() for label in lists["category"]),
             states=tuple(State(state) for state in feature["states"].int64_list.value),
             fields=tuple((name.decode(), value.decode()) for name, value in zip(names, values, strict=True)),
             **payloads,
+            **pieces,
         )
 
 
@@ -161,7 +184,11 @@ def shard_name(split: str, shard: int, shards: int) -> str:
 
 
 def write_shard(path: pathlib.Path, records: Iterable[bytes]) -> None:
-    """Writes serialised records: a shard under its own name is whole."""
+    """Writes serialised records: a shard under its own name is whole.
+
+    Uncompressed: to undo it takes longer than all the rest that a batch of features needs, and a JPEG is compressed
+    already. Features that are to take less space are stored as int8.
+    """
     with unfinished.whole(path) as temporary:
         writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
         for record in records:
@@ -194,12 +221,14 @@ class Records:
       DataError: a shard is missing, or damaged where it says how many records it holds.
     """
 
-    def __init__(self, folder: pathlib.Path, split: str, shards: int, inputs: Inputs):
+    def __init__(self, folder: pathlib.Path, split: str, shards: int, inputs: Inputs, pieces: Any = None):
+        """`pieces`: what there is of text as ids, by position, for `RecordCodec.decode`; None: nothing."""
         self._folder, self._split, self._shards, self._inputs = folder, split, shards, inputs
-        self._codec = RecordCodec(inputs)
+        self._codec, self._pieces = RecordCodec(inputs), pieces
         self._open()
 
     def _open(self) -> None:
+        memory.keep_freed()
         paths = [str(self._folder / shard_name(self._split, shard, self._shards)) for shard in range(self._shards)]
         try:
             self._source = array_record_data_source.ArrayRecordDataSource(paths)
@@ -216,7 +245,8 @@ class Records:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)} in split {self._split}")
         try:
-            return self._codec.decode(self._source[int(index)])
+            pieces = {} if self._pieces is None else self._pieces[int(index)]
+            return self._codec.decode(self._source[int(index)], pieces)
         except _UNREADABLE as error:
             log.warning("record %d of split %s in %s cannot be read: %s", index, self._split, self._folder, error)
             return DAMAGED

@@ -3,8 +3,9 @@
 A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`):
 
 * kind tokens: ``{"ids": int32 [L], "mask": bool [L]}``;
-* kind grid: ``{"values": uint8 or float16 [*grid], "mask": bool [L]}``, and for regions with boxes ``"boxes": float16
-  [L, 5]``: x1, y1, x2, y2 and area as shares of the picture, zeros where there is no region;
+* kind grid: ``{"values": [*grid], "mask": bool [L]}``, uint8 pixels, float16 frames, or features as they are stored;
+  for int8 features ``"scale": float32 [L]``, which their rows are to be multiplied by; and for regions with boxes
+  ``"boxes": float16 [L, 5]``: x1, y1, x2, y2 and area as shares of the picture. All are zeros where there is nothing;
 
 and in training ``"masked": {"positions": int32 [K], "valid": bool [K]}``, with ``"targets": int32 [K]`` for kind
 tokens, whose ids are already corrupted, and ``"hidden": bool [K]`` for kind grid: the valid ones that the model is
@@ -15,19 +16,18 @@ Training a classifier, ``"label": int32`` is the class of the listing's category
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from m5jax.data import masking, media
+from m5jax.data import batching, feature_rows, masking, media, pieces
+from m5jax.data.batching import Arrays
 from m5jax.data.records import DAMAGED, Record
 from m5jax.data.tokenizer import Tokenizer
 from m5jax.inputs import Inputs
 from m5jax.modalities import NAMES, State
 from m5jax.token_spec import TokenSpec, token_specs
 
-Arrays = dict[str, Any]
 UNLABELLED = -1
 
 
@@ -50,14 +50,35 @@ class Transform:
         """The shape of every modality in use."""
         return token_specs(self.inputs)
 
+    @functools.cached_property
+    def _nothing(self) -> dict[str, dict[str, np.ndarray]]:
+        """What `_rows` gives of a grid that is not there."""
+        nothing = {}
+        for name, spec in self.specs.items():
+            if spec.kind == "grid" and getattr(self.inputs, name).source == "features":
+                rows = np.zeros(0, feature_rows.dtype(spec.dtype, spec.dim, spec.geometry))
+                nothing[name] = feature_rows.fields(rows, spec.dim)
+            elif spec.kind == "grid":
+                nothing[name] = {"values": np.zeros((0, *spec.grid[1:]), spec.dtype)}
+        return nothing
+
+    @functools.cached_property
+    def batch(self) -> batching.Batch:
+        """Drafts to a batch: arrays as of one listing, with a leading batch axis."""
+        return batching.Batch(self.specs)
+
     def evaluation(self, record: Record) -> Arrays:
         """The arrays of a record as it is."""
-        return self._arrays(record, None)
+        return batching.alone(self.draft(record), self.specs)
 
     def training(self, record: Record, rng: np.random.Generator) -> Arrays:
         """The arrays of a record with random crop, hidden modalities and masked tokens, all drawn from `rng`."""
+        return batching.alone(self.draft(record, rng), self.specs)
+
+    def draft(self, record: Record, rng: np.random.Generator | None = None) -> Arrays:
+        """What `batch` takes of a record: for training with `rng`, otherwise as it is."""
         arrays = self._arrays(record, rng)
-        if self.classes is not None:
+        if rng is not None and self.classes is not None:
             arrays["label"] = np.asarray(self.classes.get(record.category_path, UNLABELLED), np.int32)
         return arrays
 
@@ -67,7 +88,7 @@ class Transform:
         return sum(map(len, parts)) if len(parts) > 1 else 0
 
     def _arrays(self, record: Record, rng: np.random.Generator | None) -> Arrays:
-        present = {name for name in NAMES if record.state(name) == State.PRESENT}
+        present = {name for name, state in zip(NAMES, record.states, strict=True) if state == State.PRESENT}
         seen = {name for name in self.inputs.modalities if present.intersection(self._of(name))}
         if rng is not None:
             seen = self._hide(seen, rng)
@@ -116,22 +137,22 @@ class Transform:
         special = self.tokenizer.special
         parts = [[special.cls]]
         if name == "text":
-            pieces = [part for part in (record.title, record.description) if part]
-            parts += [[*self.tokenizer.encode(piece), special.sep] for piece in pieces]
+            texts = zip((record.title, record.description), pieces.of_text(record, self.tokenizer), strict=True)
+            parts += [[*ids, special.sep] for text, ids in texts if text]
         if "table" in self._of(name):
             parts += self._fields(record, rng)
         return parts
 
     def _fields(self, record: Record, rng: np.random.Generator | None) -> list[list[int]]:
         """Every name and value of the table as ids behind its marker, and what closes the table; nothing of none."""
-        fields = list(record.fields)
+        fields = pieces.of_table(record, self.tokenizer)
         if rng is not None and self.inputs.table.shuffle:
             fields = [fields[i] for i in rng.permutation(len(fields))]
         special = self.tokenizer.special
         before = ([special.name], [special.value]) if self.inputs.table.markers else ([], [])
         parts = []
         for name, value in fields:
-            parts += [[*before[0], *self.tokenizer.encode(name)], [*before[1], *self.tokenizer.encode(value)]]
+            parts += [[*before[0], *name], [*before[1], *value]]
         return [*parts, [special.sep]] if fields else []
 
     def _padded(self, parts: list[list[int]], length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,50 +167,45 @@ class Transform:
         count = len(flat) if len(flat) > 1 else 0
         ids = np.full(length, special.pad, np.int32)
         ids[:count] = flat[:count]
-        return ids, np.arange(length) < count
+        return ids, masking.leading(count, length)
 
-    def _entities(self, parts: list[list[int]], length: int) -> list[np.ndarray]:
+    def _entities(self, parts: list[list[int]], length: int) -> list[range]:
         """Positions of every name and value, without the markers before them, as far as they were not cut."""
-        marked = int(self.inputs.table.markers)
-        ends = np.cumsum([len(part) for part in parts])
-        spans = [np.arange(end - len(part) + marked, end) for part, end in zip(parts[1:-1], ends[1:-1], strict=True)]
-        pairs = [pair for pair in zip(spans[::2], spans[1::2], strict=True) if all(len(part) for part in pair)]
-        return [part for pair in pairs if max(map(max, pair)) < length - 1 for part in pair]
+        end, spans, marked = len(parts[0]), [], int(self.inputs.table.markers)
+        for part in parts[1:-1]:
+            spans.append(range(end + marked, end + len(part)))
+            end += len(part)
+        pairs = zip(spans[::2], spans[1::2], strict=True)
+        return [span for name, value in pairs if name and value and value.stop < length for span in (name, value)]
 
     def _grid(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None, filled: bool) -> Arrays:
-        """Pixels, log-mel frames or features in the leading rows of the grid, zeros behind.
+        """Pixels, log-mel frames or features, as many leading rows of the grid as there are.
 
-        Where there is nothing, nothing; if `filled`, a whole grid of zeros.
+        Where there is nothing, nothing; if `filled`, `batch` makes it a whole grid of zeros.
         """
-        rows = self._rows(spec, record, rng)
-        values = np.zeros(spec.grid, spec.dtype)
-        count = min(len(rows), spec.grid[0])
-        values[:count] = rows[:count, ..., : spec.grid[-1]]
+        arrays: Arrays = dict(self._rows(spec, record, rng))
+        count = len(arrays["values"])
         present = spec.length if filled and not count else spec.present_tokens(count)
-        arrays = {"values": values, "mask": np.arange(spec.length) < present}
-        if spec.geometry:
-            arrays["boxes"] = np.zeros((spec.length, spec.geometry), spec.dtype)
-            arrays["boxes"][:count] = rows[:count, spec.grid[-1] :]
+        arrays["mask"] = masking.leading(present, spec.length)
         if rng is not None:
             kept = masking.KEPT if spec.name == "image" else 0.0
             rate, capacity = self.inputs.mask_rate, spec.masked
             arrays["masked"] = masking.mask_blocks(rng, np.arange(present), rate, capacity, kept)
         return arrays
 
-    def _rows(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> np.ndarray:
-        """As many rows of the grid as the record has: [n, *grid[1:]], n = 0 where there is nothing.
-
-        Regions with boxes have them in columns of their own behind the vector: [n, dim + 5].
-        """
-        payload, row = getattr(record, spec.name), (*spec.grid[1:-1], spec.grid[-1] + spec.geometry)
+    def _rows(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """What a grid has of the record, `batching.ROWS`: [n, ...], n at most its rows and 0 where there is nothing."""
+        payload = getattr(record, spec.name)
         if not len(payload):
-            return np.zeros((0, *row), spec.dtype)
-        if isinstance(payload, np.ndarray):
-            return payload.reshape(-1, *row)
-        pixels = media.decode_jpeg(payload)
-        if spec.name == "video":
-            return pixels.reshape(-1, *spec.grid[1:])
-        return _crop(pixels, spec.grid[0], self.inputs.image.crop, self.inputs.image.flip, rng)
+            return self._nothing[spec.name]
+        if isinstance(payload, bytes):
+            pixels = media.decode_jpeg(payload)
+            if spec.name == "image":
+                return {"values": _crop(pixels, spec.grid[0], self.inputs.image.crop, self.inputs.image.flip, rng)}
+            payload = pixels
+        elif getattr(self.inputs, spec.name).source == "features":
+            return feature_rows.fields(payload[: spec.grid[0]], spec.dim)
+        return {"values": payload.reshape(-1, *spec.grid[1:])[: spec.grid[0]]}
 
 
 def _crop(pixels: np.ndarray, size: int, keep: float, flip: bool, rng: np.random.Generator | None) -> np.ndarray:

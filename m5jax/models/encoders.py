@@ -16,13 +16,16 @@ from m5jax.token_spec import TokenSpec
 _INIT = nnx.initializers.normal(0.02)
 
 
-def to_blocks(values: Shaped[Array, "b *grid"], spec: TokenSpec) -> Float[Array, "b l k"]:
+def to_blocks(
+    values: Shaped[Array, "b *grid"], spec: TokenSpec, scale: Float[Array, "b rows"] | None = None
+) -> Float[Array, "b l k"]:
     """Cuts a grid into blocks, one token of `spec.dim` numbers each, in row-major order of the blocks.
 
-    uint8 pixels become [-1, 1]; other dtypes are taken as they are.
+    uint8 pixels become [-1, 1]; other dtypes are taken as they are, times the scale of their row if there is one.
     """
     x = values.astype(jnp.float32)
     x = x / 127.5 - 1.0 if values.dtype == jnp.uint8 else x
+    x = x if scale is None else x * scale[..., None]
     *sizes, channels = spec.grid
     split = [part for size, block in zip(sizes, spec.block, strict=True) for part in (size // block, block)]
     axes = len(sizes)
@@ -62,7 +65,7 @@ class GridEmbedder(nnx.Module):
         """
         mask, hidden = arrays["mask"], hidden_blocks(arrays)
         shown = mask & ~hidden
-        blocks = jnp.where(shown[..., None], to_blocks(arrays["values"], self.spec), 0.0)
+        blocks = jnp.where(shown[..., None], to_blocks(arrays["values"], self.spec, arrays.get("scale")), 0.0)
         # The release divides by the blocks there are, hidden ones included.
         first = arrays.get("first", _mean(blocks, mask if self.released else shown))
         states = self.project(jnp.concatenate([first[:, None], blocks], 1).astype(self.dtype))

@@ -175,6 +175,6 @@ def _masked(network: Scale, spec: TokenSpec, arrays: dict, states: Array, scale:
         return masked_tokens(predictions, masked["targets"], valid, scale)
     targets = masked.get("targets")
     if targets is None:
-        targets = jnp.take_along_axis(to_blocks(arrays["values"], spec), positions, 1)
+        targets = jnp.take_along_axis(to_blocks(arrays["values"], spec, arrays.get("scale")), positions, 1)
     flat = None if regression == "raw" else FLAT_PIXELS if spec.dtype == "uint8" else FLAT
     return masked_blocks(predictions, targets, valid, scale, flat)
