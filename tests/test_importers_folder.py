@@ -1,10 +1,13 @@
 """Plain folders: what each file is, what leads outside, what is left over."""
 
+import json
 import os
 
 import importers
+import prepare as tool
 import pytest
 from importing import read, reasons
+from media_files import picture
 from test_importers import write
 
 from m5jax.data.catalogue import MAX_TEXT_CHARS, MediaRef
@@ -74,6 +77,7 @@ def test_a_listing_file_counts_before_all_else(tmp_path):
         ("Hats",),
         (),
     )
+    assert set(folder(tmp_path, {"b/listing.json": '{"id": null}'})[0]) == {"b", "x9"}
     # What leads outside stays as it is, to be refused when it is opened.
     assert hat.images == refs("Felt/a/pictures/1.jpg", "Felt/a/2.jpg", "/etc/passwd", "Felt/a/../b/1.jpg")
     assert [(note.id, note.reason) for note in notes] == [("x9", "file_not_used")]
@@ -104,6 +108,22 @@ def test_a_text_that_cannot_be_used_is_corrupt_and_costs_nothing_beside_itself(
     assert (lost.id, lost.reason, lost.modality, lost.file) == ("a", reason, modality, f"a/{name}")
     assert listings["a"].images == refs("a/1.jpg")
     assert listings["b"].corrupt == ()
+
+
+def test_a_folder_is_prepared_as_it_is(tmp_path, capsys):
+    files = {f"shop/hats/{n}/title.txt": f"hat {n}" for n in range(4)}
+    files |= {f"shop/hats/{n}/1.png": picture("PNG") for n in range(3)} | {"shop/hats/1/title.txt": b"\xff"}
+    files |= {"shop/empty/.keep": "", "shop/bad/listing.json": "{", "shop/x/1.png": b"x", "shop/x/notes": ""}
+    write(tmp_path, files)
+    flags = ["--config.data.vocabulary=300", "--config.inputs.image.size=16", "--workers=1", "--max-rejected=1"]
+    assert tool.main(["--source=folder", f"--input={tmp_path / 'shop'}", f"--output={tmp_path / 'made'}", *flags]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["rows_in"], said["records"]) == (7, 4)
+    assert said["rejected"] == {"invalid_json": 1, "nothing_present": 2}
+    assert said["lost"] == {"text/invalid_utf8": 1, "image/format_not_allowed": 1}
+    assert said["noted"] == {"listing/file_not_used": 1}
+    assert said["states"]["image"] == {"present": 3, "absent": 1}
+    assert said["states"]["text"] == {"present": 3, "corrupt": 1}
 
 
 def test_empty_is_not_absent(tmp_path):

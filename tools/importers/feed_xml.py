@@ -13,7 +13,6 @@ from xml.parsers import expat
 from m5jax.data.catalogue import MAX_ROW_BYTES, RowError
 from m5jax.errors import DataError
 
-GOOGLE = "http://base.google.com/ns/1.0"
 CHUNK = 1 << 16
 MAX_TAG = 256  # bytes, of which the end may not have been read yet
 
@@ -34,7 +33,7 @@ def items(path: pathlib.Path) -> Iterator[tuple[int, dict[str, list[Value]] | Ro
     with path.open("rb") as file:
         head = file.read(CHUNK)
         encoding = _search(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)""", head) or "UTF-8"
-        prefix = _search(rb"""xmlns:([\w.-]+)\s*=\s*["']""" + re.escape(GOOGLE.encode()), head) or "g"
+        prefix = _search(rb"""xmlns:([\w.-]+)\s*=\s*["']http://base\.google\.com/ns/1\.0""", head) or "g"
         if re.search(rb"<!DOCTYPE", _ITEM.split(head, maxsplit=1)[0], re.IGNORECASE):
             raise DataError(f"{path} has a DTD, which may define entities without bounds: take the <!DOCTYPE> away")
         try:
@@ -47,7 +46,7 @@ def items(path: pathlib.Path) -> Iterator[tuple[int, dict[str, list[Value]] | Ro
 
 
 def _search(pattern: bytes, head: bytes) -> str:
-    return found[1].decode() if (found := re.search(pattern, head, re.ASCII)) else ""
+    return found[1].decode() if (found := re.search(pattern, head)) else ""
 
 
 class _Window:

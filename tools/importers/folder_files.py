@@ -33,7 +33,7 @@ def take(root: pathlib.Path, folder: str, names: list[str], row: dict[str, Any])
     if LISTING in left:
         left.remove(LISTING)
         given = _object(_read(root, folder, LISTING), f"{folder}/{LISTING}")
-    row.update(given)
+    row.update({key: value for key, value in given.items() if value is not None or key not in ("id", "source")})
     yield from links.resolve(row, None)
     links.place(row, folder)
     identity = row["id"] if isinstance(row["id"], str) else folder

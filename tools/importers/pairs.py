@@ -63,7 +63,7 @@ def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _placed(row: dict[str, Any], prefix: str, source: str) -> dict[str, Any]:
     """A record with what its folder adds: its source, and its name before the id."""
-    row = {"source": source} | row
+    row = row | {"source": row.get("source") or source}
     if prefix and isinstance(row.get("id"), str) and row["id"]:
         row["id"] = prefix + row["id"]
     return row
