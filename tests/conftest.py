@@ -12,6 +12,8 @@ import io
 import json
 import pathlib
 import shutil
+import socket
+import sys
 import tempfile
 
 import hypothesis
@@ -38,6 +40,32 @@ hypothesis.settings.load_profile("m5jax")
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the reference data ../shared is not beside the project")
+
+
+calls: list[str] = []
+
+
+def note_call(event: str, arguments: tuple) -> None:
+    """Keeps every address outside this machine that something wants to reach, or to know the number of."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):  # a path is a socket of this machine
+        address = str(arguments[1][0])
+    elif event == "socket.getaddrinfo" and arguments[0]:
+        address = arguments[0].decode() if isinstance(arguments[0], bytes) else str(arguments[0])
+    else:
+        return
+    if not address.startswith("127.") and address not in ("::1", "localhost", "0.0.0.0", socket.gethostname()):  # noqa: S104
+        calls.append(address)
+
+
+sys.addaudithook(note_call)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_called():
+    """m5jax opens no URL, in whatever a test does (in this process)."""
+    calls.clear()
+    yield
+    assert calls == []
 
 
 def pytest_configure(config):

@@ -8,6 +8,7 @@ import sys
 import time
 
 import av
+import conftest
 import pytest
 from media_files import film
 from small import small_config
@@ -136,3 +137,13 @@ def test_the_watch_sees_what_libav_opens(place):
     assert watch.opened() == {"alias.mov", "neighbour.mov"}
     with socket.create_connection(server.getsockname()):
         assert called(server)
+
+
+def test_a_call_would_be_noticed():
+    """Every test ends with a look at these (tests/conftest.py)."""
+    for host in ("192.0.2.1", "127.0.0.1", "::1"):
+        conftest.note_call("socket.connect", (None, (host, 443)))
+    conftest.note_call("socket.connect", (None, "/run/a.sock"))
+    conftest.note_call("socket.getaddrinfo", (b"example.org", 443))
+    assert conftest.calls == ["192.0.2.1", "example.org"]
+    conftest.calls.clear()
