@@ -106,6 +106,14 @@ def test_nothing_unpickles_evaluates_or_fetches():
                 assert not allowing, path
 
 
+def test_nothing_is_written_for_spreadsheets():
+    """Which would run a title that begins with "=". Tables for machines are Parquet and JSONL; whoever adds one for
+    people escapes what sellers wrote."""
+    for path in [*MODULES, *(PACKAGE.parent / "tools").rglob("*.py")]:
+        source = path.read_text(encoding="utf-8")
+        assert not [word for word in ("csv.writer", "DictWriter", "write_csv", "to_csv", "to_excel") if word in source]
+
+
 def test_files_are_short_enough_to_read():
     files = [*MODULES, *pathlib.Path(__file__).parent.glob("*.py")]
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 320} == {}
