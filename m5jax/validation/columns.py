@@ -1,7 +1,6 @@
 """The index of a whole prepared catalogue as arrays: all that validation knows of a listing, some 100 bytes."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,13 +58,9 @@ class Columns:
     def __len__(self) -> int:
         return len(self.states)
 
-    def of(self, modality: str) -> Any:
+    def of(self, modality: str) -> int:
         """The column number of a modality's states and content."""
         return modalities.NAMES.index(modality)
-
-    def present(self, modality: str) -> Bool[np.ndarray, "n"]:
-        """Which listings have a modality."""
-        return self.states[:, self.of(modality)] == State.PRESENT
 
     def rows(self, split: str) -> slice:
         """The rows of a split; none if the catalogue has no such split."""

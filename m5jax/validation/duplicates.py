@@ -120,7 +120,7 @@ def _near(columns: Columns) -> Repeats:
     rows = np.flatnonzero(columns.pictured)
     hashes, unit = _unique(columns.pictures[rows])
     has = _has(rows, unit, len(hashes), columns)
-    near, twin, label = {split: seen.copy() for split, seen in has.items()}, np.zeros(len(hashes), bool), None
+    near, twin = {split: seen.copy() for split, seen in has.items()}, np.zeros(len(hashes), bool)
     pairs: dict[tuple[str, str], list[tuple[int, int]]] = {crossing: [] for crossing in _crossings(columns)}
     search, edges = Search(hashes), _Components(len(hashes))
     for i, j in search.pairs():
@@ -163,8 +163,9 @@ class _Components:
         return self._label
 
     def _merge(self) -> None:
-        left, right = (np.concatenate([self._label[:0], *ends]) for ends in zip(*self._held, ([], []), strict=True))
-        left, right = self._label[left.astype(np.int64)], self._label[right.astype(np.int64)]
+        if not self._held:
+            return
+        left, right = (self._label[np.concatenate(ends)] for ends in zip(*self._held, strict=True))
         size = len(self._label)
         graph = sparse.coo_matrix((np.ones(len(left), bool), (left, right)), shape=(size, size))
         _, merged = csgraph.connected_components(graph, directed=False)
