@@ -22,7 +22,7 @@ KEYS_AT_ONCE, VALUES_AT_ONCE = 100_000, 16
 INDEX = "__keys__"  # tensorpack's list of the keys
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there are millions
 class Entry:
     """Where the regions of a picture lie.
 
