@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from m5jax.config import Config
-from m5jax.data import sampling, tokenizer
+from m5jax.data import batching, sampling, tokenizer
 from m5jax.data.prepared import Prepared
 from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.data.tokenizer import Tokenizer
@@ -67,9 +67,7 @@ def training_batches(
     if mixed:
         weights = [Fraction(1), *(weight for _, weight in config.data.mixed)]
         stream = grain.MapDataset.select_from_datasets(streams, sampling.Mix(weights))
-    batches = stream.random_map(transform.draft).batch(
-        config.batch_size // share.count, drop_remainder=True, batch_fn=transform.batch
-    )
+    batches = batching.batches(stream.random_map(transform.draft), transform.batch, config.batch_size // share.count)
     return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
 
 
@@ -109,11 +107,8 @@ def evaluation_batches(
     """A split in record order, from batch `start` on, its last batch padded with listings of ``valid`` false."""
     transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path))
     source = _Padded(prepared.records(split, transform.tokenizer), config.evaluate.batch_size)
-    batches = (
-        grain.MapDataset.source(source)
-        .map(transform.draft)
-        .batch(config.evaluate.batch_size // share.count, drop_remainder=True, batch_fn=transform.batch)
-    )
+    drafts = grain.MapDataset.source(source).map(transform.draft)
+    batches = batching.batches(drafts, transform.batch, config.evaluate.batch_size // share.count)
     return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
 
 

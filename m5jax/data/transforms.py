@@ -69,11 +69,11 @@ class Transform:
 
     def evaluation(self, record: Record) -> Arrays:
         """The arrays of a record as it is."""
-        return batching.alone(self.draft(record), self.specs)
+        return batching.alone(self.draft(record), self.batch)
 
     def training(self, record: Record, rng: np.random.Generator) -> Arrays:
         """The arrays of a record with random crop, hidden modalities and masked tokens, all drawn from `rng`."""
-        return batching.alone(self.draft(record, rng), self.specs)
+        return batching.alone(self.draft(record, rng), self.batch)
 
     def draft(self, record: Record, rng: np.random.Generator | None = None) -> Arrays:
         """What `batch` takes of a record: for training with `rng`, otherwise as it is."""
