@@ -4,7 +4,6 @@ import os
 import pathlib
 import signal
 import time
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -131,15 +130,3 @@ def identities(task: Any) -> Any:
     if any(title == "segfault" for _, title in found):
         os.kill(os.getpid(), signal.SIGSEGV)
     return found
-
-
-def fuzzed(task: tuple[str, bytes]) -> tuple[str, float]:
-    """`fuzz_media.timed` with a decoder that takes one file for whole and of the others ends in every way."""
-    _, data = task
-    if len(data) <= 1:
-        return "truncated", 0.0
-    whole = data == b"whole" * (len(data) // 5)
-    found = "decoded" if whole else ("decoded", "truncated", "raised KeyError", "segfault")[zlib.crc32(data) % 4]
-    if found == "segfault":
-        square_or_die(found)
-    return found, 0.0

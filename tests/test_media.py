@@ -91,7 +91,7 @@ def test_samples_are_taken_or_refused_as_was_observed_of_them():
             assert media_image._open(data).size == (observed["width"], observed["height"]), name
             assert DECODERS["image"](data).std() > 10 or name == "image/shoes-1x1.png", name
         elif decoder == "video":
-            wanted = 512 if len(data) < 300_000 else 5  # all, or where that takes long some
+            wanted = 512 if len(data) < 120_000 else 5  # all, or where that takes long some
             frames = media.decode_video(data, wanted, 8)
             assert frames.shape == (min(wanted, observed["video"]["frames"]), 8, 8, 3), name
         if "audio" in observed:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import fuzz_media  # (it lies in tools/)
-import hostile_tasks
+import hostile_decoders
 import media_bombs
 import numpy as np
 import pytest
@@ -36,15 +36,15 @@ def test_five_hundred_damaged_files_end_decoded_or_with_a_reason(tmp_path):
 
 
 def test_the_fuzzer_saves_what_must_not_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(fuzz_media, "timed", hostile_tasks.fuzzed)
-    whole = b"whole" * 100
-    report = fuzz_media.fuzz([("image", "a.jpg", whole), ("image", "bad seed", b"x")], 16, 1, 1, tmp_path)
+    monkeypatch.setattr(fuzz_media, "timed", hostile_decoders.timed)
+    seeds = [("image", "a.jpg", hostile_decoders.WHOLE), ("image", "no seed", b"x")]
+    report = fuzz_media.fuzz(seeds, 6, 4, 1, tmp_path)
     assert report["outcomes"].keys() == {"decoded", "truncated", "raised KeyError", "decoder_crashed"}
     bad = report["outcomes"]["raised KeyError"] + report["outcomes"]["decoder_crashed"]
     assert len(report["saved"]) == len(list(tmp_path.iterdir())) == bad
     for path in tmp_path.iterdir():
         number = int(path.name.split("-")[1])
-        assert path.read_bytes() == fuzz_media.mutate(whole, np.random.default_rng((1, number)))
+        assert path.read_bytes() == fuzz_media.mutate(hostile_decoders.WHOLE, np.random.default_rng((4, number)))
 
 
 def test_the_fuzzer_tells_what_is_no_answer(monkeypatch):
