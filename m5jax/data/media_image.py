@@ -1,6 +1,7 @@
 """Pictures: a seller's bytes to pixels, and our own JPEGs."""
 
 import contextlib
+import functools
 import io
 import warnings
 
@@ -87,9 +88,14 @@ def _as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     if not profile:
         return image
     with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
-        described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        image = ImageCms.profileToProfile(image, described, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+        image = ImageCms.applyTransform(image, _from_profile(profile, image.mode)) or image
     return image.convert("RGB")
+
+
+@functools.lru_cache(maxsize=16)  # most pictures of a shop have the same
+def _from_profile(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.buildTransform(described, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def flatten(image: Image.Image) -> Image.Image:
