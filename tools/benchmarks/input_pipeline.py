@@ -113,23 +113,29 @@ def _stages(prepared: Any, config: Config) -> dict[str, Any]:
     known = pieces.find(prepared.folder, "train", words, plain)
     source: Any = plain._source  # the stages are the inside of `Records`
     codec = records.RecordCodec(config.inputs)
-    order = rng.permutation(len(plain))[:STAGE_LISTINGS].tolist()
+    size = config.batch_size
+    order = rng.permutation(len(plain))[: max(1, min(STAGE_LISTINGS, len(plain)) // size) * size].tolist()
     read = [source[i] for i in order]
     parsed = [codec.decode(data, {} if known is None else known[i]) for data, i in zip(read, order, strict=True)]
     drafts = [transform.draft(record, rng) for record in parsed]
-    batch, mesh = transform.batch(drafts, len(drafts)), sharding.make_mesh(config.mesh)
+    mesh = sharding.make_mesh(config.mesh)
+
+    def batches() -> list[Any]:
+        return [transform.batch(drafts[start : start + size], size) for start in range(0, len(drafts), size)]
+
+    made = batches()
     calls = {
         "raw read": lambda: [source[i] for i in order],
         "parse": lambda: [codec.decode(data) for data in read],
         "ids kept beside": lambda: [known[i] for i in order] if known is not None else None,
         "crop, shuffle, mask": lambda: [transform.draft(record, rng) for record in parsed],
-        "batch": lambda: transform.batch(drafts, len(drafts)),
-        "device put": lambda: jax.block_until_ready(distributed.to_devices(batch, mesh)),
+        "batch": batches,
+        "device put": lambda: jax.block_until_ready([distributed.to_devices(batch, mesh) for batch in made]),
         "(tokenise anew)": lambda: [(pieces.of_text(r, words), pieces.of_table(r, words)) for r in map(_bare, parsed)],
     }
     return {
         "us": {name: 1e6 * clocks.cpu_per_call(call) / len(order) for name, call in calls.items()},
-        "bytes_per_example": sum(leaf.nbytes for leaf in jax.tree.leaves(batch)) / len(order),
+        "bytes_per_example": sum(leaf.nbytes for leaf in jax.tree.leaves(made)) / len(order),
         "record_bytes": sum(map(len, read)) / len(order),
     }
 
