@@ -192,7 +192,7 @@ def test_runs_on_other_records_than_the_catalogue_has_today_are_pointed_out(cata
     fake = FakeRuns(records=prepare(row, quiet=True).manifest["digest"])
     series.make(config, fake)
     assert "other records" not in capsys.readouterr().out
-    with find(root).open("a", encoding="utf-8") as file:
+    with find(root).path.open("a", encoding="utf-8") as file:
         file.write('{"id": "one-more", "title": "one more"}\n')
     series.make(config, fake)
     assert f"made from other records than {tmp_path / 'data'} has of {root} as it is now" in capsys.readouterr().out
