@@ -136,9 +136,13 @@ def test_preparing_again_mends_the_shards_that_are_wrong(tmp_path):
     sealed = prepare.prepare(config, quiet=True)
     paths = sorted(sealed.folder.glob("*.array_record*"))
     exchange(paths)
+    (ids,) = sealed.folder.glob("pieces-train-*.ids")
+    tokenised = ids.read_bytes()
+    ids.write_bytes(tokenised[::-1])
     times = [path.stat().st_mtime_ns for path in paths]
     (sealed.folder / MANIFEST).unlink()
     again = prepare.prepare(config, quiet=True)
     seals.verify(again, seals.WHOLE, quiet=True)
     assert again.manifest == sealed.manifest
+    assert ids.read_bytes() == tokenised
     assert [path.stat().st_mtime_ns == time for path, time in zip(paths, times, strict=True)] == [False, False, True]

@@ -188,6 +188,8 @@ class Preparation:
             texts = _texts(next(iter(sources.values())))
             tokenizer.train(texts, self.config.data.vocabulary, self.folder / tokenizer.TRAINED)
         words = tokenizer.load(tokenizer.find(self.folder))
+        for stale in self.folder.glob("pieces-*"):  # of an earlier preparation, which may have had other records
+            stale.unlink()
         for split, source in sources.items():
             pieces.find(self.folder, split, words, source, self.quiet)
         return words.digest
