@@ -66,6 +66,7 @@ def test_a_shard_that_fails_costs_no_other_and_the_same_command_goes_on(catalogu
     assert made(catalogue_folder, tmp_path, BeamRunner()).manifest == local.manifest
     assert ("train", 1) in failed & set(tried)
     assert not finished & {f"{split}-{number:05d}" for split, number in tried}
+    assert list(BeamRunner()(None, [], print)) == []  # with nothing to do no cluster is asked
 
 
 class Cluster(PipelineRunner):

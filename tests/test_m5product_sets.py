@@ -2,6 +2,7 @@
 
 import json
 
+import importers
 import pytest
 from m5product_files import regions, write_layout
 from small import small_config
@@ -159,3 +160,13 @@ def test_raw_pictures_and_sets_come_out_of_a_preparation(tmp_path, catalogue_fol
     made = prepare.prepare(config, quiet=True)
     assert made.states("train")[:, 0].tolist() == [State.ABSENT, State.PRESENT]
     assert made.manifest["beside"] == {"pretrain": 2, "subset": 1}
+
+
+def test_the_importer_takes_the_release_and_nothing_else(tmp_path):
+    info = write_layout(tmp_path / "release", {"1": product()})
+    for path in (info, info.parent):
+        assert importers.open_catalogue("m5product", path, importers.Options()).path == info
+    (tmp_path / "catalogue.jsonl").touch()
+    for path in (tmp_path, tmp_path / "catalogue.jsonl"):
+        with pytest.raises(DataError, match=r"no M5Product release: it has no id_info_dict\.json"):
+            importers.open_catalogue("m5product", path, importers.Options())

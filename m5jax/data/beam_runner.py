@@ -56,30 +56,30 @@ class BeamRunner:
         Raises:
           DataError: Beam could not finish. Shards that are finished stay.
         """
+        if not keys:
+            return
         work = dataclasses.replace(work, folder=work.folder.resolve(), root=work.root.resolve(), config=_alone(work))
         for key in keys:
             work.note(key).unlink(missing_ok=True)  # one that is there is of another file
         pipeline = beam.Pipeline(self._runner, self._options)
         _ = pipeline | "shards" >> beam.Create(keys) | beam.Reshuffle() | "make" >> beam.ParDo(_Make(work))
-        with contextlib.ExitStack() as stack:
-            with _explained():
-                result: Any = pipeline.run()
-                stack.callback(_cancel, result)
-            waiting = dict.fromkeys(keys)
-            while True:
+        waiting = dict.fromkeys(keys)
+        with contextlib.ExitStack() as stack, _explained():
+            result: Any = pipeline.run()
+            stack.callback(_cancel, result)
+            ended = False
+            while not ended:
                 ended = PipelineState.is_terminal(result.state)
-                notes = _names(work.folder)
+                notes = _names(work.folder)  # asked for behind the state: none is overlooked
                 for key in [key for key in waiting if work.note(key).name in notes]:
                     del waiting[key]
                     advance(work.length(key))
                     yield shards.read_part(work, key)
-                if ended:
-                    break
-                time.sleep(POLL_SECONDS)
-            with _explained():
-                state = result.wait_until_finish()
-            if state != PipelineState.DONE or waiting:
-                raise DataError(_why(f"ended as {state} with {len(waiting)} of {len(keys)} shards not made"))
+                if not ended:
+                    time.sleep(POLL_SECONDS)
+            state = result.wait_until_finish()
+        if state != PipelineState.DONE or waiting:
+            raise DataError(_why(f"ended as {state} with {len(waiting)} of {len(keys)} shards not made"))
 
 
 class _Make(beam.DoFn):
