@@ -1,6 +1,7 @@
 """The static shape of every modality in a batch, from the settings `config.inputs`."""
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -32,7 +33,7 @@ class TokenSpec:
     dtype: str = "int32"
     geometry: int = 0
 
-    @property
+    @functools.cached_property
     def dim(self) -> int:
         """Numbers in one token of a grid."""
         return math.prod(self.block) * self.grid[-1]
@@ -42,7 +43,7 @@ class TokenSpec:
         """Tokens inside the model: a grid has its mean block in front."""
         return self.length + (self.kind == GRID_KIND)
 
-    @property
+    @functools.cached_property
     def tokens_per_row(self) -> int:
         """Tokens that one block of leading rows yields: what a shorter clip or sound is counted in."""
         return math.prod(n // b for n, b in zip(self.grid[1:-1], self.block[1:], strict=True))
