@@ -54,25 +54,21 @@ def test_a_catalogue_with_one_byte_one_row_or_the_order_changed_is_refused(tmp_p
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory):
-    """A prepared folder of three shards, of which two are as long as one another."""
-    folder = tmp_path_factory.mktemp("sealed")
-    with pytest.MonkeyPatch.context() as patch:
-        in_process.__wrapped__(patch)
-        return prepare.prepare(config_of(folder / "mine", rows(9)), quiet=True)
+def made(tmp_path_factory):
+    return prepare.prepare(config_of(tmp_path_factory.mktemp("sealed") / "mine", rows(9)), quiet=True)
 
 
 @pytest.fixture
-def copy(ready, tmp_path):
-    """A copy to damage, and its shards."""
-    folder = shutil.copytree(ready.folder, tmp_path / "copy")
-    paths = [folder / records.shard_name("train", number, 3) for number in range(3)]
-    return prepare.prepared.Prepared.open(folder, ready.inputs), paths
+def sealed(made, tmp_path):
+    """A prepared folder to damage, and its three shards, of which two are as long as one another."""
+    folder = shutil.copytree(made.folder, tmp_path / "copy")
+    ready = prepare.prepared.Prepared.open(folder, made.inputs)
+    return ready, [folder / records.shard_name("train", number, 3) for number in range(3)]
 
 
 @pytest.mark.parametrize("how", [seals.ENDS, seals.WHOLE])
-def test_what_was_prepared_passes(copy, how):
-    seals.verify(copy[0], how, quiet=True)
+def test_what_was_prepared_passes(sealed, how):
+    seals.verify(sealed[0], how, quiet=True)
 
 
 def exchange(paths):
@@ -105,29 +101,29 @@ def flip(where):
         (flip(-1), r"1 of 3 .*\(changed\)"),
     ],
 )
-def test_a_shard_that_was_exchanged_cut_or_lost_is_named_at_once(copy, damage, told):
-    damage(copy[1])
+def test_a_shard_that_was_exchanged_cut_or_lost_is_named_at_once(sealed, damage, told):
+    damage(sealed[1])
     with pytest.raises(DataError, match=told):
-        seals.verify(copy[0], seals.ENDS, quiet=True)
+        seals.verify(sealed[0], seals.ENDS, quiet=True)
 
 
-def test_a_byte_in_the_middle_is_found_by_reading_all_or_with_its_record(copy):
-    sealed, paths = copy
+def test_a_byte_in_the_middle_is_found_by_reading_all_or_with_its_record(sealed):
+    ready, paths = sealed
     middle = seals.END_BYTES + 10_000
     assert middle + seals.END_BYTES < paths[0].stat().st_size
     flip(middle)(paths)
-    seals.verify(sealed, seals.ENDS, quiet=True)
+    seals.verify(ready, seals.ENDS, quiet=True)
     with pytest.raises(DataError, match=r"1 of 3 shards .*\(changed\)"):
-        seals.verify(sealed, seals.WHOLE, quiet=True)
-    damaged = [record.id for record in map(sealed.records("train").__getitem__, range(9)) if record == records.DAMAGED]
+        seals.verify(ready, seals.WHOLE, quiet=True)
+    damaged = [record.id for record in map(ready.records("train").__getitem__, range(9)) if record == records.DAMAGED]
     assert len(damaged) == 1
 
 
-def test_another_tokenizer_in_the_folder_is_refused(copy):
+def test_another_tokenizer_in_the_folder_is_refused(sealed):
     texts = [row["title"] for row in rows(3)]
-    tokenizer.train(texts, 300, copy[0].folder / tokenizer.TRAINED)
+    tokenizer.train(texts, 300, sealed[0].folder / tokenizer.TRAINED)
     with pytest.raises(DataError, match=r"tokenizer\.model is not the one that was prepared"):
-        seals.verify(copy[0], seals.ENDS, quiet=True)
+        seals.verify(sealed[0], seals.ENDS, quiet=True)
 
 
 @pytest.mark.usefixtures("in_process")
