@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from small import small_config
-from test_prepare_again import in_process
+from test_prepare_again import in_process  # noqa: F401 (a fixture)
 
 from m5jax import run
 from m5jax.data import prepare, records, seals, tokenizer
