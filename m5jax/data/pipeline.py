@@ -68,7 +68,7 @@ def training_batches(
         weights = [Fraction(1), *(weight for _, weight in config.data.mixed)]
         stream = grain.MapDataset.select_from_datasets(streams, sampling.Mix(weights))
     batches = batching.batches(stream.random_map(transform.draft), transform.batch, config.batch_size // share.count)
-    return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
+    return _iterate(batches[share.index :: share.count][start:], config)
 
 
 def epoch(prepared: Prepared, config: Config, split: str = "train") -> Fraction:
@@ -109,7 +109,7 @@ def evaluation_batches(
     source = _Padded(prepared.records(split, transform.tokenizer), config.evaluate.batch_size)
     drafts = grain.MapDataset.source(source).map(transform.draft)
     batches = batching.batches(drafts, transform.batch, config.evaluate.batch_size // share.count)
-    return _iterate(batches[share.index :: share.count][start:], config.data.loader_workers)
+    return _iterate(batches[share.index :: share.count][start:], config)
 
 
 class _Chosen:
@@ -150,11 +150,16 @@ class _Padded:
         return self._records[index] if index < len(self._records) else DAMAGED
 
 
-def _iterate(batches: Any, workers: int) -> Iterator[Arrays]:
+def _iterate(batches: Any, config: Config) -> Iterator[Arrays]:
+    workers = config.data.loader_workers
     if workers and not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read a flag, also where nobody parses flags: notebooks, pytest
-    # Threads help only while a worker waits for the disk; more of them fight over the interpreter.
-    ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=PREFETCH)
+    # A second thread helps while the first decodes a picture; without pictures they fight over the interpreter, which
+    # costs a seventh.
+    decoded = any(
+        getattr(config.inputs, name).source == "raw" for name in ("image", "video") if name in config.inputs.shown
+    )
+    ahead = grain.ReadOptions(num_threads=1 + decoded, prefetch_buffer_size=PREFETCH)
     dataset = batches.to_iter_dataset(ahead)
     if workers:
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH)
