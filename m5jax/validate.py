@@ -11,7 +11,7 @@ from m5jax.data import unfinished
 from m5jax.data.prepare import prepare
 from m5jax.inputs import CLEAN
 from m5jax.report import validation, validation_text
-from m5jax.validation import findings
+from m5jax.validation import findings, survey
 
 
 def validate(config: Config) -> None:
@@ -24,7 +24,7 @@ def validate(config: Config) -> None:
     """
     with run_folder.hold(config.workdir) as folder:
         prepared = dataclasses.replace(prepare(config), corruption=CLEAN)
-        found = findings.find(prepared)
+        found = survey.survey(prepared)
         path, text = folder.validation, validation_text.render(found)
         _write(path, json.dumps(findings.plain(found), indent=1, ensure_ascii=False))
         _write(path.with_suffix(".txt"), text)

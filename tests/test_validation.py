@@ -13,7 +13,7 @@ from validated import IMAGE_TOO, TEXT_AND_TABLE, found_in, ready
 from m5jax.data import media, tokenizer, transforms
 from m5jax.inputs import Corruption
 from m5jax.modalities import State
-from m5jax.validation import budgets, columns, duplicates, findings, states, suspicious, tail
+from m5jax.validation import budgets, columns, duplicates, findings, states, survey, suspicious, tail
 
 SPLITS = ("train", "val", "gallery", "query")
 PICTURES = [jpeg(18, 18, seed) for seed in range(6)]
@@ -51,7 +51,7 @@ def mixed_ready(mixed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(mixed_ready):
-    return findings.find(mixed_ready)
+    return survey.survey(mixed_ready)
 
 
 WHAT = {

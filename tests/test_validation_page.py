@@ -11,14 +11,14 @@ from test_report_hostile import HOSTILE, MARKS
 from validated import IMAGE_TOO, TEXT_AND_TABLE, found_in, ready
 
 from m5jax.report import html, validation, validation_text
-from m5jax.validation import findings
+from m5jax.validation import survey
 
 SECTIONS = ["summary", "states", "rejections", "tail", "duplicates", "leaks", "budgets", "suspicious"]
 
 
 def rendered(folder, splits, config=IMAGE_TOO, rejections=()):
     made = ready(folder, splits, config, rejections)
-    found = findings.find(made)
+    found = survey.survey(made)
     return Page(validation.render(found, made)), validation_text.render(found)
 
 

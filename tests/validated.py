@@ -4,7 +4,7 @@ from reports import write_prepared
 from small import small_config
 
 from m5jax.data import tokenizer
-from m5jax.validation import findings
+from m5jax.validation import survey
 
 TEXT_AND_TABLE = small_config(inputs__modalities=("text", "table"))
 IMAGE_TOO = small_config(inputs__modalities=("image", "text", "table"))
@@ -19,4 +19,4 @@ def ready(folder, splits, config=IMAGE_TOO, rejections=()):
 
 
 def found_in(folder, splits, config=IMAGE_TOO, rejections=()):
-    return findings.find(ready(folder, splits, config, rejections))
+    return survey.survey(ready(folder, splits, config, rejections))

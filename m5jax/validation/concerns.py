@@ -1,13 +1,9 @@
 """What a person should look at first: findings that are large enough to spoil a training or its scores."""
 
-import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from m5jax.validation.findings import Concern, Findings
 from m5jax.validation.tail import RARE
-
-if TYPE_CHECKING:
-    from m5jax.validation.findings import Findings
 
 LEAKED = 0.001  # share of the held-out listings whose twin trains, from which on it is told
 LOST = 0.01  # likewise, of what could not be used, and of what a rule points at
@@ -21,22 +17,12 @@ TWINS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Concern:
-    """A finding and what to do about it: `count` of `asked` somethings do or are `what`."""
-
-    count: int
-    asked: int
-    what: str
-    advice: str
-
-
-def concerns(found: "Findings") -> list[Concern]:
+def concerns(found: Findings) -> list[Concern]:
     """The concerns of a catalogue, gravest first."""
     return [concern for source in (_leaks, _lost, _suspicions, _budgets, _tail) for concern in source(found)]
 
 
-def _leaks(found: "Findings") -> Iterator[Concern]:
+def _leaks(found: Findings) -> Iterator[Concern]:
     advice = "Scores on them are partly memory: put listings that belong together into one split."
     kinds = {repeats.kind: repeats for repeats in found.repeats}
     if "near picture" in kinds:
@@ -48,7 +34,7 @@ def _leaks(found: "Findings") -> Iterator[Concern]:
             yield Concern(count, asked, f"held-out listings {TWINS[kind]}", advice)
 
 
-def _lost(found: "Findings") -> Iterator[Concern]:
+def _lost(found: Findings) -> Iterator[Concern]:
     rejected = sum(count for reason, count in found.rejected.items() if reason.startswith("listing/"))
     if rejected > LOST * found.rows:
         yield Concern(rejected, found.rows, "rows were rejected", "The reasons are counted below.")
@@ -60,14 +46,14 @@ def _lost(found: "Findings") -> Iterator[Concern]:
                 yield Concern(total[state], there, f"listings with {name}: theirs {means}", "They train without it.")
 
 
-def _suspicions(found: "Findings") -> Iterator[Concern]:
+def _suspicions(found: Findings) -> Iterator[Concern]:
     for suspicion in found.suspicions:
         if suspicion.count > LOST * suspicion.asked:
             what = f"listings are {suspicion.rule}: {suspicion.meaning}"
             yield Concern(suspicion.count, suspicion.asked, what, "Examples are shown below.")
 
 
-def _budgets(found: "Findings") -> Iterator[Concern]:
+def _budgets(found: Findings) -> Iterator[Concern]:
     for budget in found.budgets:
         if budget.share > CUT:
             fits = ", ".join(f"{100 * share:.0f} % fit into {length}" for share, length in budget.suggested.items())
@@ -75,7 +61,7 @@ def _budgets(found: "Findings") -> Iterator[Concern]:
             yield Concern(budget.cut, budget.listings, what, f"Of them {fits}.")
 
 
-def _tail(found: "Findings") -> Iterator[Concern]:
+def _tail(found: Findings) -> Iterator[Concern]:
     for tail in found.tails:
         if tail.what == "categories" and tail.rare > FEW * tail.classes:
             what = f"categories have fewer than {RARE} listings"

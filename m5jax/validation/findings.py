@@ -1,20 +1,26 @@
 """All that validation finds in a prepared catalogue."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from m5jax.data.prepared import Prepared
-from m5jax.validation import budgets, columns, duplicates, examples, states, suspicious, tail
 from m5jax.validation.budgets import Budget, Lengths
-from m5jax.validation.concerns import Concern, concerns
 from m5jax.validation.duplicates import Repeats
 from m5jax.validation.examples import Example
 from m5jax.validation.states import Combination
 from m5jax.validation.suspicious import Suspicion
 from m5jax.validation.tail import Tail
+
+
+@dataclasses.dataclass(frozen=True)
+class Concern:
+    """A finding and what to do about it: `count` of `asked` somethings do or are `what`."""
+
+    count: int
+    asked: int
+    what: str
+    advice: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,43 +68,6 @@ class Findings:
         return sum(self.splits.values())
 
 
-def find(prepared: Prepared) -> Findings:
-    """What the index, the manifest, and a sample of the records say. Costs nothing that grows faster than n log n."""
-    table, manifest = columns.read(prepared), prepared.manifest
-    tails = [
-        tail.tail("categories", table.categories),
-        tail.tail("sources", table.sources),
-        tail.tail("products", table.products),
-    ]
-    _, characters = titles = suspicious.titles(prepared)
-    sampled = budgets.sample(table)
-    found = Findings(
-        catalogue=manifest["catalogue"],
-        digest=manifest["digest"],
-        rows=manifest["rows"],
-        splits=prepared.splits,
-        concerns=[],
-        states=states.count(table, prepared.inputs.kept),
-        combinations=states.combinations(table.states),
-        rejected=manifest["rejected"],
-        noted=manifest["noted"],
-        tails=[found for found in tails if found],
-        repeats=duplicates.find(table),
-        title_characters=_lengths(characters),
-        table_rows=_lengths(table.fields),
-        sampled=len(sampled),
-        budgets=budgets.find(prepared, table, sampled),
-        suspicions=suspicious.find(table, *titles),
-        shown={},
-    )
-    shown = examples.read(prepared, table, _rows(plain(found)))
-    return dataclasses.replace(found, shown=shown, concerns=concerns(found))
-
-
-def _lengths(counts: np.ndarray) -> Lengths | None:
-    return budgets.lengths(counts[counts > 0]) if counts.any() else None
-
-
 def plain(found: Findings) -> dict[str, Any]:
     """The findings as JSON holds them; the rows of examples as what names the listings, once they are known."""
     values = {
@@ -126,15 +95,3 @@ def _plain(value: Any, shown: dict[int, Example]) -> Any:
 
 def _named(groups: list[list[int]], shown: dict[int, Example]) -> list[list[Any]]:
     return [[shown[row].plain() if row in shown else row for row in group] for group in groups]
-
-
-def _rows(value: Any, within: str = "") -> Iterator[int]:
-    """Every row in a field called examples."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _rows(item, name)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _rows(item, within)
-    elif within == "examples":
-        yield value
