@@ -11,7 +11,7 @@ from PIL import Image
 from small import small_config
 
 from m5jax import embed, modalities
-from m5jax.data import fingerprints, prepared, records
+from m5jax.data import fingerprints, index, prepared, records
 from m5jax.data.convert import Conversion
 from m5jax.data.records import Record
 from m5jax.embed import Embeddings
@@ -60,7 +60,7 @@ def listing(number, config, present=modalities.NAMES, **fields):
 
 def index_row(record):
     """The row of a record in the index of its split."""
-    return prepared.index_row(Conversion(record, (), fingerprints.of(record)))
+    return index.index_row(Conversion(record, (), fingerprints.of(record)))
 
 
 def write_prepared(folder, splits, config, rejections=()):
@@ -70,7 +70,7 @@ def write_prepared(folder, splits, config, rejections=()):
     counts = {}
     for split, listings in splits.items():
         records.write_shard(folder / records.shard_name(split, 0, 1), (codec.encode(record) for record in listings))
-        prepared.write_index(folder / f"index-{split}.parquet", [index_row(record) for record in listings])
+        index.write_index(folder / f"index-{split}.parquet", [index_row(record) for record in listings])
         counts[split] = {}
         for name in modalities.NAMES:
             found = [record.state(name).name.lower() for record in listings]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m5jax.data.prepared import Index
+from m5jax.data.index import Index
 from m5jax.embed import Embeddings
 from m5jax.evals.suite import Split
 from m5jax.report.agreement import agreements

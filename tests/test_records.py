@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reports import index_row
 from small import small_config
 
-from m5jax.data import prepared, records
+from m5jax.data import index, prepared, records
 from m5jax.data.records import DAMAGED, MEDIA, Record, RecordCodec, Records
 from m5jax.errors import DataError
 from m5jax.modalities import State
@@ -123,9 +123,9 @@ def test_shards_follow_one_another_and_positions_have_bounds(tmp_path):
     assert len(source) == 10
     assert [record.id for record in source] == [record.id for record in made[0::3] + made[1::3] + made[2::3]]
     assert_same(source[np.int64(1)], made[3])
-    for index in (-1, 10, 10**9):
-        with pytest.raises(IndexError, match=f"record {index} of 10 in split train"):
-            source[index]
+    for place in (-1, 10, 10**9):
+        with pytest.raises(IndexError, match=f"record {place} of 10 in split train"):
+            source[place]
 
 
 def test_a_shard_without_records_is_fine(tmp_path):
@@ -192,18 +192,18 @@ def test_an_interrupted_write_leaves_no_shard(tmp_path):
 def test_an_index_keeps_what_scores_need(tmp_path):
     states = (State.PRESENT, State.EMPTY, State.ABSENT, State.CORRUPT, State.PRESENT)
     made = [Record("a", "s", "p", ("goods", "shoe"), states, "鞋\x00"), Record("b")]
-    prepared.write_index(tmp_path / "index-query.parquet", [index_row(record) for record in made])
+    index.write_index(tmp_path / "index-query.parquet", [index_row(record) for record in made])
     manifest = {"shard_lengths": {"query": [1, 1]}}
     folder = prepared.Prepared(tmp_path, manifest, INPUTS)
-    index = folder.index("query")
-    assert len(index) == folder.splits["query"] == 2
-    assert index.ids.tolist() == ["a", "b"]
-    assert index.sources.tolist() == ["s", ""]
-    assert index.instance_ids.tolist() == ["p", ""]
-    assert index.categories.tolist() == ["goods > shoe", ""]
-    assert index.titles.tolist() == ["鞋\x00", ""]
-    assert index.states.dtype == np.uint8
-    assert index.states.tolist() == [[1, 2, 0, 3, 1], [0] * 5]
+    read = folder.index("query")
+    assert len(read) == folder.splits["query"] == 2
+    assert read.ids.tolist() == ["a", "b"]
+    assert read.sources.tolist() == ["s", ""]
+    assert read.instance_ids.tolist() == ["p", ""]
+    assert read.categories.tolist() == ["goods > shoe", ""]
+    assert read.titles.tolist() == ["鞋\x00", ""]
+    assert read.states.dtype == np.uint8
+    assert read.states.tolist() == [[1, 2, 0, 3, 1], [0] * 5]
     for ask in (folder.index, folder.records):
         with pytest.raises(DataError, match="no listing in split 'train'; it has query"):
             ask("train")
@@ -222,3 +222,16 @@ def test_a_folder_that_is_not_ready_is_an_error_that_names_it(tmp_path, manifest
         (tmp_path / prepared.MANIFEST).write_text(manifest)
     with pytest.raises(DataError, match=f"{tmp_path}.*{message}"):
         prepared.Prepared.open(tmp_path, INPUTS)
+
+
+def test_texts_are_the_records_without_their_media(tmp_path):
+    fields = (("colour", "red"), ("size", "7"))
+    made = [Record(f"{i}", title=f"t{i}", description="d" * (i % 3), fields=fields[: i % 3]) for i in range(10_000)]
+    path = tmp_path / "index-train.parquet"
+    index.write_index(path, [index_row(record) for record in made])
+    for every in (1, 3, 4099):
+        texts = index.Texts(path, every)
+        assert len(texts) == len(made[::every])
+        assert [(r.title, r.description, r.fields) for r in texts] == [
+            (r.title, r.description, r.fields) for r in made[::every]
+        ]

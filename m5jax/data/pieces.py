@@ -20,7 +20,8 @@ import filelock
 import numpy as np
 
 from m5jax.data import unfinished
-from m5jax.data.records import Record, Records
+from m5jax.data.index import Texts
+from m5jax.data.records import Record
 from m5jax.data.tokenizer import Tokenizer
 from m5jax.errors import DataError
 from m5jax.progress import progress
@@ -83,14 +84,14 @@ class Pieces:
         self._open()
 
 
-def find(folder: pathlib.Path, split: str, tokenizer: Tokenizer, records: Records, quiet: bool = True) -> Pieces | None:
+def find(folder: pathlib.Path, split: str, tokenizer: Tokenizer, records: Texts, quiet: bool = True) -> Pieces | None:
     """The pieces of a split for a tokenizer, made first if need be; None, and a warning, where they cannot be written.
 
     Args:
       folder: the prepared folder.
       split: the split.
       tokenizer: its own, or that of the catalogue it is mixed with.
-      records: of the split, without pieces.
+      records: of the split, as far as they are text.
       quiet: show no progress while making them.
     """
     path = folder / f"pieces-{split}-{tokenizer.digest[:12]}"
@@ -114,14 +115,14 @@ def _complete(path: pathlib.Path) -> bool:
     return all(file.is_file() for file in _files(path))
 
 
-def _write(path: pathlib.Path, records: Records, tokenizer: Tokenizer, advance: Callable[[int], None]) -> None:
+def _write(path: pathlib.Path, records: Texts, tokenizer: Tokenizer, advance: Callable[[int], None]) -> None:
     end = 0
     with contextlib.ExitStack() as stack:
         ids, ends = (
             stack.enter_context(stack.enter_context(unfinished.whole(file)).open("wb")) for file in _files(path)
         )
-        for number in range(len(records)):
-            block = _block(records[number], tokenizer)
+        for record in records:
+            block = _block(record, tokenizer)
             ids.write(block)
             end += len(block) // _IDS.itemsize
             ends.write(end.to_bytes(_ENDS.itemsize, "little"))

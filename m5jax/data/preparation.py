@@ -9,7 +9,7 @@ from typing import Any
 
 from m5jax import modalities, settings
 from m5jax.config import Config
-from m5jax.data import layouts, pieces, plan, prepared, records, shards, tokenizer, unfinished
+from m5jax.data import index, layouts, pieces, plan, prepared, records, shards, tokenizer, unfinished
 from m5jax.errors import DataError
 from m5jax.progress import progress
 
@@ -148,7 +148,7 @@ class Preparation:
             raise self._stopped(f"{self.catalogue.path} holds no listing with anything present")
         for split, lengths in shard_lengths.items():
             indexes = [shards.index_path(self.work, (split, i)) for i in range(len(lengths))]
-            prepared.join_indexes(self.folder / f"index-{split}.parquet", indexes)
+            index.join_indexes(self.folder / f"index-{split}.parquet", indexes)
         codec = records.RecordCodec(self.config.inputs)
         records.write_tfds_metadata(self.folder, codec, shard_lengths)
         self._write_rejections()
@@ -180,25 +180,21 @@ class Preparation:
 
         All texts are tokenised then, so that no epoch has to.
         """
-        sources = {
-            split: records.Records(self.folder, split, len(lengths), self.config.inputs)
-            for split, lengths in shard_lengths.items()
-        }
+        indexes = {split: self.folder / f"index-{split}.parquet" for split in shard_lengths}
         if not self.config.data.vocabulary_file:
-            texts = _texts(next(iter(sources.values())))
+            texts = _texts(next(iter(indexes.values())))
             tokenizer.train(texts, self.config.data.vocabulary, self.folder / tokenizer.TRAINED)
         words = tokenizer.load(tokenizer.find(self.folder))
         for stale in self.folder.glob("pieces-*"):  # of an earlier preparation, which may have had other records
             stale.unlink()
-        for split, source in sources.items():
-            pieces.find(self.folder, split, words, source, self.quiet)
+        for split, path in indexes.items():
+            pieces.find(self.folder, split, words, index.Texts(path), self.quiet)
         return words.digest
 
 
-def _texts(source: records.Records) -> Iterator[str]:
-    """What the tokenizer is trained on."""
-    for position in tokenizer.learned(len(source)):
-        record = source[position]
+def _texts(path: pathlib.Path) -> Iterator[str]:
+    """What the tokenizer is trained on, of an index."""
+    for record in index.Texts(path, tokenizer.learned(len(index.Texts(path))).step):
         yield from tokenizer.texts(record.title, record.description, record.fields)
 
 

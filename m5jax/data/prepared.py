@@ -7,7 +7,7 @@ It holds the record shards, one Parquet index per split, the tokenizer, `rejecti
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from m5jax import modalities
 from m5jax.data import pieces, tokenizer, unfinished
-from m5jax.data.convert import Conversion
 from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
+from m5jax.data.index import Index, Texts
 from m5jax.data.records import Records, Source
 from m5jax.errors import DataError
 from m5jax.inputs import CLEAN, Corruption, Inputs
@@ -26,74 +26,6 @@ from m5jax.modalities import State
 MANIFEST, REJECTIONS = "manifest.json", "rejections.jsonl"
 PAIRS, SETS = "pairs.parquet", "sets.parquet"
 FORMAT_VERSION = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Index:
-    """What evaluation and reports need of a split without reading its records; row i is record i.
-
-    Attributes:
-      ids, sources, instance_ids, categories, titles: strings, one a listing ("" unknown); a category is its
-        whole path, joined by " > ".
-      states: uint8 [N, 5], State of each modality of `modalities.NAMES`.
-    """
-
-    ids: np.ndarray
-    sources: np.ndarray
-    instance_ids: np.ndarray
-    categories: np.ndarray
-    titles: np.ndarray
-    states: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def index_row(conversion: Conversion) -> dict[str, Any]:
-    """What the index of its split keeps of a record, and its fingerprints; as JSON holds it.
-
-    Raises:
-      ValueError: the conversion gave no record.
-    """
-    record, prints = conversion.record, conversion.fingerprints
-    if record is None or prints is None:
-        raise ValueError("a listing without record is in no index")
-    return {
-        "id": record.id,
-        "source": record.source,
-        "instance_id": record.instance_id,
-        "category": record.category_path,
-        "title": record.title,
-        "states": [int(state) for state in record.states],
-        "content": list(prints.content),
-        "picture": list(prints.picture),
-        "spread": prints.spread,
-        "fields": prints.fields,
-        "values": prints.values,
-    }
-
-
-def write_index(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    """Writes index rows as Parquet with page checksums."""
-    text = pa.string()
-    schema = pa.schema(
-        [(name, text) for name in ("id", "source", "instance_id", "category", "title")]
-        + [("states", pa.list_(pa.uint8())), ("content", pa.list_(pa.uint64())), ("picture", pa.list_(pa.uint64()))]
-        + [("spread", pa.uint8()), ("fields", pa.uint16()), ("values", pa.uint16())]
-    )
-    with unfinished.whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, write_page_checksum=True)
-
-
-def join_indexes(path: pathlib.Path, parts: Iterable[pathlib.Path]) -> None:
-    """Writes indexes one behind the other into one, holding one at a time."""
-    writer = None
-    for part in parts:
-        table = pq.read_table(part, page_checksum_verification=True)
-        writer = writer or pq.ParquetWriter(path, table.schema, write_page_checksum=True)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
 
 
 def read_manifest(path: pathlib.Path) -> dict[str, Any]:
@@ -195,10 +127,17 @@ class Prepared:
         """
         self._need(split)
         shards = len(self.manifest["shard_lengths"][split])
-        records = Records(self.folder, split, shards, self.inputs)
-        if words is not None:
-            records = Records(self.folder, split, shards, self.inputs, pieces.find(self.folder, split, words, records))
-        return Corrupted(records, self.corrupted(split))
+        known = None if words is None else pieces.find(self.folder, split, words, self.texts(split))
+        return Corrupted(Records(self.folder, split, shards, self.inputs, known), self.corrupted(split))
+
+    def texts(self, split: str) -> Texts:
+        """The records of a split as far as they are text, uncorrupted.
+
+        Raises:
+          DataError: the split has none.
+        """
+        self._need(split)
+        return Texts(self.folder / f"index-{split}.parquet")
 
     def corrupted(self, split: str) -> Plan:
         """Which listings of a split are corrupted on purpose, and how.

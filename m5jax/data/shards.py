@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from m5jax import modalities
 from m5jax.config import Config
-from m5jax.data import convert, media, plan, pool, prepared, records, seals
+from m5jax.data import convert, index, media, plan, pool, prepared, records, seals
 from m5jax.data.catalogue import Listing, Rejection
 from m5jax.errors import DataError
 
@@ -125,7 +125,7 @@ def make(work: Work, key: Key, workers: pool.KillablePool, advance: Callable[[in
     Raises:
       DataError: a decoder is not installed, which is not the fault of the files.
     """
-    codec, index, content = records.RecordCodec(work.config.inputs), [], hashlib.sha256()
+    codec, rows, content = records.RecordCodec(work.config.inputs), [], hashlib.sha256()
     rejections: list[Rejection] = []
 
     def encoded() -> Iterator[bytes]:
@@ -135,7 +135,7 @@ def make(work: Work, key: Key, workers: pool.KillablePool, advance: Callable[[in
                 if rejection.reason == "decoder_missing":  # not to be kept
                     raise DataError(f"{rejection.detail}, or leave it out of config.inputs.modalities")
             if conversion.record is not None:
-                index.append(prepared.index_row(conversion))
+                rows.append(index.index_row(conversion))
                 data = codec.encode(conversion.record)
                 content.update(hashlib.sha256(data).digest())
                 yield data
@@ -143,7 +143,7 @@ def make(work: Work, key: Key, workers: pool.KillablePool, advance: Callable[[in
 
     records.write_shard(work.path(key), encoded())
     work.note(key).parent.mkdir(exist_ok=True)
-    prepared.write_index(index_path(work, key), index)
+    index.write_index(index_path(work, key), rows)
     counts = {lost: collections.Counter[str]() for lost in (True, False)}
     for rejection in rejections:
         counts[rejection.lost][plan.count_key(vars(rejection))] += 1
@@ -151,8 +151,8 @@ def make(work: Work, key: Key, workers: pool.KillablePool, advance: Callable[[in
         listings=work.length(key),
         file=seals.seal(work.path(key)),
         content=content.hexdigest(),
-        records=len(index),
-        states=count_states(index),
+        records=len(rows),
+        states=count_states(rows),
         rejected=dict(counts[True]),
         noted=dict(counts[False]),
         damaged=len({rejection.id for rejection in rejections if rejection.lost}),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from m5jax.config import Config
-from m5jax.data.prepared import Index
+from m5jax.data.index import Index
 from m5jax.embed import FUSED, Embeddings
 from m5jax.evals import classification, clustering, retrieval
 

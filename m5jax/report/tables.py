@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from m5jax.data.prepared import Index
+from m5jax.data.index import Index
 from m5jax.embed import FUSED
 from m5jax.evals import suite
 from m5jax.evals.suite import Scores

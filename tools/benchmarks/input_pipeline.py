@@ -110,7 +110,7 @@ def _stages(prepared: Any, config: Config) -> dict[str, Any]:
     words = tokenizer.load(prepared.tokenizer_path)
     transform, rng = Transform(config.inputs, words), np.random.default_rng(0)
     plain = records.Records(prepared.folder, "train", len(prepared.manifest["shard_lengths"]["train"]), config.inputs)
-    known = pieces.find(prepared.folder, "train", words, plain)
+    known = pieces.find(prepared.folder, "train", words, prepared.texts("train"))
     source: Any = plain._source  # the stages are the inside of `Records`
     codec = records.RecordCodec(config.inputs)
     size = config.batch_size
