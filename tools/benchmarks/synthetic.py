@@ -120,8 +120,8 @@ class _Maker:
             return f"{name}/{number}.jpg", self._picture()
         take = toy_media.Take.draw(self.rng)
         if name == "video":
-            return f"{name}/{number}.mp4", toy_media.clip("sneaker", "turn", take)
-        return f"{name}/{number}.wav", toy_media.sound("shoes", 440.0, take, self.rng)
+            return f"{name}/{number}.mp4", toy_media.clip("kettle", "spin", take)
+        return f"{name}/{number}.wav", toy_media.sound("Toys", 440.0, take, self.rng)
 
     def _features(self, name: str, chosen: Any) -> bytes:
         rows = self._count(name, chosen.feature_rows)
