@@ -6,6 +6,7 @@ import pathlib
 import benchmark
 import pytest
 from benchmarks import synthetic
+from small import small_config
 
 TINY = str(pathlib.Path(__file__).parent / "tiny.py")
 STAGES = {"raw read", "parse", "ids kept beside", "crop, shuffle, mask", "batch", "device put", "(tokenise anew)"}
@@ -33,8 +34,6 @@ def test_the_last_line_has_what_scripts_rely_on(source, tmp_path, capsys):
 
 
 def test_a_pattern_leaves_out_its_share_and_shortens_the_rest(tmp_path):
-    from small import small_config
-
     inputs = small_config(
         inputs__image__source="features", inputs__video__source="features", inputs__audio__source="features",
         inputs__image__feature_dim=4, inputs__video__feature_dim=4, inputs__audio__feature_dim=4,
@@ -46,6 +45,11 @@ def test_a_pattern_leaves_out_its_share_and_shortens_the_rest(tmp_path):
         assert silent == ["audios" not in row for row in rows]
         assert sum(silent) / 300 == pytest.approx(absent, abs=0.08 if absent else 0)
         assert all(row["title"] and row["attributes"] and row["images"] for row in rows)
+
+
+def test_raw_media_are_made_as_well(tmp_path):
+    synthetic.write(tmp_path / "raw", small_config().inputs, 2, synthetic.PATTERNS["full"])
+    assert len([path for path in (tmp_path / "raw").glob("*/*") if path.stat().st_size > 500]) == 6
 
 
 @pytest.mark.parametrize(
