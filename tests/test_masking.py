@@ -57,7 +57,8 @@ def slow_language(rng, ids, rate, capacity, tokens):
     special = [i for i in range(tokens.size) if tokens.is_special[i]]
     candidates = [position for position, piece in enumerate(ids) if piece not in special]
     count = min(len(candidates), capacity, max(1, round(rate * len(candidates)))) if rate and candidates else 0
-    positions = sorted(rng.choice(candidates, count, replace=False)) if count else []
+    draws = dict(zip(candidates, rng.random(len(candidates)), strict=True)) if count else {}
+    positions = sorted(sorted(candidates, key=draws.__getitem__)[:count]) if count else []
     fates, others = rng.random(count), rng.integers(tokens.size - len(special), size=count)
     corrupted, pieces = list(ids), [i for i in range(tokens.size) if i not in special]
     for position, fate, other in zip(positions, fates, others, strict=True):

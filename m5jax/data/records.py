@@ -34,7 +34,8 @@ DATASET, METADATA = "m5jax", "dataset_info.json"  # by which TFDS knows the fold
 MEDIA = ("image", "video", "audio")
 _TEXTS = ("id", "source", "instance_id", "title", "description")
 _LISTS = ("category", "fields/name", "fields/value")
-_UNREADABLE = (RuntimeError, ValueError, OSError)  # what ArrayRecord raises on damaged or missing files
+_STATES = {int(state): state for state in State}  # faster than `State(number)`
+_UNREADABLE = (RuntimeError, ValueError, LookupError, OSError)  # raised where a file is damaged or missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,7 @@ class RecordCodec:
         return Record(
             **{name: lists[name][0].decode() for name in _TEXTS},
             category=tuple(label.decode() for label in lists["category"]),
-            states=tuple(State(state) for state in feature["states"].int64_list.value),
+            states=tuple(map(_STATES.__getitem__, feature["states"].int64_list.value)),
             fields=tuple((name.decode(), value.decode()) for name, value in zip(names, values, strict=True)),
             **payloads,
             **pieces,

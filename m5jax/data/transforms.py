@@ -90,7 +90,7 @@ class Transform:
     def _arrays(self, record: Record, rng: np.random.Generator | None) -> Arrays:
         present = {name for name, state in zip(NAMES, record.states, strict=True) if state == State.PRESENT}
         seen = {name for name in self.inputs.modalities if present.intersection(self._of(name))}
-        if rng is not None:
+        if rng is not None and self.inputs.drop_modality:
             seen = self._hide(seen, rng)
         arrays: Arrays = {"valid": np.asarray(record.id != DAMAGED.id)}
         # As released: what is missing is content all the same. A record that cannot be read is nothing in any case.
@@ -165,7 +165,8 @@ class Transform:
                 flat.pop()
             flat.append(special.sep)
         count = len(flat) if len(flat) > 1 else 0
-        ids = np.full(length, special.pad, np.int32)
+        ids = np.empty(length, np.int32)
+        ids.fill(special.pad)
         ids[:count] = flat[:count]
         return ids, masking.leading(count, length)
 
