@@ -13,7 +13,7 @@ from m5jax.settings import section, setting
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    """Dials of the embedded catalogue (data/toy.py)."""
+    """Dials of the embedded catalogue (catalogues/toy.py)."""
 
     listings: int = setting(2000, "listings", low=20, high=1_000_000)
     categories: int = setting(12, "leaf categories", low=2, high=24)

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from m5jax import distributed, settings
+from m5jax.catalogues import catalogue
 from m5jax.config import Config
-from m5jax.data import catalogue
 from m5jax.embed import Embedder, concatenate
 from m5jax.errors import DataError
 from m5jax.models.interface import Params

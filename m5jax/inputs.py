@@ -96,7 +96,7 @@ class VideoInput:
 
 @dataclasses.dataclass(frozen=True)
 class AudioInput:
-    """The sound, as log-mel frames or their cepstrum (data/audio.py)."""
+    """The sound, as log-mel frames or their cepstrum (media/spectrum.py)."""
 
     source: str = setting("raw", "sounds, or vectors extracted beforehand", choices=("raw", "features"))
     sample_rate: int = setting(16000, "samples per second after resampling", low=8000, high=48000)

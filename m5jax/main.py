@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 def _run(config: config_lib.Config) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     if config.mode == "prepare":
-        from m5jax.data.prepare import prepare
+        from m5jax.preparing.prepare import prepare
 
         prepared = prepare(config)
         print(f"{prepared.folder}: {prepared.splits}")

@@ -13,11 +13,11 @@ from m5jax import distributed, inputs, run_folder, settings, sharding, source
 from m5jax.checkpoint import Check, Checkpoints
 from m5jax.config import Config
 from m5jax.data import pipeline, sampling, seals, tokenizer
-from m5jax.data.prepare import prepare
 from m5jax.data.prepared import Prepared
 from m5jax.errors import ConfigError, DataError, RunFolderError
 from m5jax.models import families
 from m5jax.models.interface import Model, Params
+from m5jax.preparing.prepare import prepare
 from m5jax.run_folder import RunFolder
 
 

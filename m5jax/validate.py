@@ -8,8 +8,8 @@ import sys
 from m5jax import run_folder
 from m5jax.config import Config
 from m5jax.data import unfinished
-from m5jax.data.prepare import prepare
 from m5jax.inputs import CLEAN
+from m5jax.preparing.prepare import prepare
 from m5jax.report import validation, validation_text
 from m5jax.validation import findings, survey
 

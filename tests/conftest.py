@@ -24,8 +24,8 @@ from absl import flags
 from PIL import Image
 from small import small_config
 
-from m5jax.data import prepare
 from m5jax.data.prepared import Prepared
+from m5jax.preparing import prepare
 
 # The workers of one run of the suite share what they compile; the next run starts afresh.
 if "M5JAX_TEST_CACHE" not in os.environ:

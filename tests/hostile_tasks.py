@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from m5jax.catalogues import m5product_regions
 from m5jax.config import Config
-from m5jax.data import convert, m5product_regions, plan, preparation, prepare, prepared, records
-from m5jax.data.pool import KillablePool
+from m5jax.data import prepared, records
 from m5jax.data.prepared import MANIFEST
+from m5jax.media.pool import KillablePool
+from m5jax.preparing import convert, plan, preparation, prepare
 
 FOREVER = 3600
 

@@ -4,7 +4,7 @@ import pathlib
 
 import importers
 
-from m5jax.data.catalogue import Listing
+from m5jax.catalogues.catalogue import Listing
 from m5jax.inputs import Inputs
 
 

@@ -7,7 +7,7 @@ import lmdb
 import msgpack
 import numpy as np
 
-from m5jax.data.media_regions import COLUMNS, ITEMS
+from m5jax.media.regions import COLUMNS, ITEMS
 
 DIM = 6
 

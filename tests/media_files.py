@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from m5jax.data import media
+from m5jax import media
 
 SAMPLES = pathlib.Path(__file__).parents[2] / "shared" / "data" / "media-samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not at {SAMPLES}")

@@ -12,7 +12,6 @@ from small import small_config
 
 from m5jax import embed, modalities
 from m5jax.data import fingerprints, index, prepared, records
-from m5jax.data.convert import Conversion
 from m5jax.data.records import Record
 from m5jax.embed import Embeddings
 from m5jax.evals import suite
@@ -60,7 +59,7 @@ def listing(number, config, present=modalities.NAMES, **fields):
 
 def index_row(record):
     """The row of a record in the index of its split."""
-    return index.index_row(Conversion(record, (), fingerprints.of(record)))
+    return index.index_row(record, fingerprints.of(record))
 
 
 def write_prepared(folder, splits, config, rejections=()):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from m5jax.data import audio
+from m5jax.media import spectrum
 
 RATE, WINDOW, HOP, MELS = 16000, 400, 160, 64
 
 
 def power_of(frames: np.ndarray) -> np.ndarray:
     """Undoes logarithm and normalisation."""
-    return np.exp(frames.astype(np.float64) * audio.LOG_SCALE + audio.LOG_MEAN)
+    return np.exp(frames.astype(np.float64) * spectrum.LOG_SCALE + spectrum.LOG_MEAN)
 
 
 def tone(hertz: float, amplitude: float = 0.5, seconds: float = 0.2) -> np.ndarray:
@@ -51,7 +51,7 @@ def slow_log_mel(samples: np.ndarray, rate: int, window: int, hop: int, mels: in
                 if low < hertz < high:
                     height = (hertz - low) / (centre - low) if hertz <= centre else (high - hertz) / (high - centre)
                     row[band] += height * 2 / (high - low) * power
-        rows.append([(math.log(max(value, audio.FLOOR)) - audio.LOG_MEAN) / audio.LOG_SCALE for value in row])
+        rows.append([(math.log(max(value, spectrum.FLOOR)) - spectrum.LOG_MEAN) / spectrum.LOG_SCALE for value in row])
     return np.array(rows)
 
 
@@ -61,7 +61,7 @@ def slow_log_mel(samples: np.ndarray, rate: int, window: int, hop: int, mels: in
 )
 def test_equals_the_definition(count, rate, window, hop, mels):
     samples = np.random.default_rng(0).normal(0, 0.1, count).astype(np.float32)
-    frames = audio.log_mel(samples, rate, window, hop, mels)
+    frames = spectrum.log_mel(samples, rate, window, hop, mels)
     assert frames.dtype == np.float16
     np.testing.assert_allclose(frames, slow_log_mel(samples, rate, window, hop, mels), atol=2e-3)
 
@@ -70,12 +70,12 @@ def test_equals_the_definition(count, rate, window, hop, mels):
     ("count", "frames"), [(1, 1), (399, 1), (400, 1), (559, 1), (560, 2), (719, 2), (720, 3), (15600, 96)]
 )
 def test_number_of_frames(count, frames):
-    assert audio.log_mel(np.zeros(count, np.float32), RATE, WINDOW, HOP, MELS).shape == (frames, MELS)
+    assert spectrum.log_mel(np.zeros(count, np.float32), RATE, WINDOW, HOP, MELS).shape == (frames, MELS)
 
 
 @pytest.mark.parametrize("hertz", [100.0, 440.0, 1000.0, 2500.0, 6000.0])
 def test_a_tone_lands_in_its_band(hertz):
-    frames = audio.log_mel(tone(hertz), RATE, WINDOW, HOP, MELS)
+    frames = spectrum.log_mel(tone(hertz), RATE, WINDOW, HOP, MELS)
     band = int(np.argmax(frames.mean(0)))
     step = slow_mel(RATE / 2) / (MELS + 1)
     assert abs(slow_mel(hertz) - step * (band + 1)) <= step
@@ -84,7 +84,7 @@ def test_a_tone_lands_in_its_band(hertz):
 
 
 def test_twice_the_amplitude_is_four_times_the_power():
-    quiet, loud = (power_of(audio.log_mel(tone(500, level), RATE, WINDOW, HOP, MELS)) for level in (0.2, 0.4))
+    quiet, loud = (power_of(spectrum.log_mel(tone(500, level), RATE, WINDOW, HOP, MELS)) for level in (0.2, 0.4))
     loudest = quiet > 1e-3
     assert loudest.any()
     np.testing.assert_allclose((loud / quiet)[loudest], 4.0, rtol=0.02)
@@ -93,25 +93,25 @@ def test_twice_the_amplitude_is_four_times_the_power():
 def test_power_of_noise_is_what_parseval_says():
     """White noise of variance s^2 has power s^2 * sum(window^2) in every bin; a filter has area 1 over Hz."""
     noise = np.random.default_rng(1).normal(0, 0.1, 20 * RATE).astype(np.float32)
-    power = power_of(audio.log_mel(noise, RATE, WINDOW, HOP, MELS)).mean(0)
+    power = power_of(spectrum.log_mel(noise, RATE, WINDOW, HOP, MELS)).mean(0)
     expected = 0.01 * (3 / 8 * WINDOW) / (RATE / WINDOW)
     assert power.mean() == pytest.approx(expected, rel=0.02)
     np.testing.assert_allclose(power[20:], expected, rtol=0.15)  # low filters hold few bins: their sums are coarse
 
 
 def test_filters_have_area_one_and_overlap_by_half():
-    filters = audio.mel_filters(RATE, 16000, MELS)  # bins of 1 Hz
+    filters = spectrum.mel_filters(RATE, 16000, MELS)  # bins of 1 Hz
     np.testing.assert_allclose(filters.sum(0), 1.0, atol=2e-3)
     assert ((filters > 0).sum(1) <= 2).all()
     assert filters[0].max() == filters[-1].max() == 0.0
 
 
 def test_silence_is_the_floor_and_loud_sound_stays_in_range():
-    floor = (np.log(audio.FLOOR) - audio.LOG_MEAN) / audio.LOG_SCALE
-    silent = audio.log_mel(np.zeros(4000, np.float32), RATE, WINDOW, HOP, MELS)
+    floor = (np.log(spectrum.FLOOR) - spectrum.LOG_MEAN) / spectrum.LOG_SCALE
+    silent = spectrum.log_mel(np.zeros(4000, np.float32), RATE, WINDOW, HOP, MELS)
     np.testing.assert_allclose(silent, floor, atol=2e-3)
     square = np.sign(tone(200.0, seconds=1.0)).astype(np.float32)
-    loud = audio.log_mel(square, RATE, WINDOW, HOP, MELS)
+    loud = spectrum.log_mel(square, RATE, WINDOW, HOP, MELS)
     assert np.isfinite(loud).all()
     assert loud.min() >= silent.min()
     assert loud.max() < 6
@@ -120,21 +120,21 @@ def test_silence_is_the_floor_and_loud_sound_stays_in_range():
 def test_scale_is_about_one_for_a_sound_with_loud_and_quiet_parts():
     rng = np.random.default_rng(2)
     samples = (rng.normal(0, 1, 2 * RATE) * np.geomspace(0.3, 1e-4, 2 * RATE)).astype(np.float32)
-    frames = audio.log_mel(samples, RATE, WINDOW, HOP, MELS).astype(np.float32)
+    frames = spectrum.log_mel(samples, RATE, WINDOW, HOP, MELS).astype(np.float32)
     assert -1 < frames.mean() < 1
     assert 0.5 < frames.std() < 2
 
 
 def test_later_sound_does_not_change_earlier_frames():
     samples = np.random.default_rng(3).normal(0, 0.1, 4000).astype(np.float32)
-    whole = audio.log_mel(samples, RATE, WINDOW, HOP, MELS)
-    np.testing.assert_array_equal(audio.log_mel(samples[:2000], RATE, WINDOW, HOP, MELS), whole[:11])
+    whole = spectrum.log_mel(samples, RATE, WINDOW, HOP, MELS)
+    np.testing.assert_array_equal(spectrum.log_mel(samples[:2000], RATE, WINDOW, HOP, MELS), whole[:11])
 
 
 @pytest.mark.parametrize(("mels", "coefficients"), [(64, 20), (64, 64), (20, 13), (40, 1)])
 def test_a_cepstrum_is_the_orthonormal_dct_of_the_log_mel_frames(mels, coefficients):
     samples = (np.random.default_rng(4).normal(0, 1, 3000) * np.geomspace(0.5, 1e-3, 3000)).astype(np.float32)
-    cepstrum = audio.mfcc(samples, RATE, WINDOW, HOP, mels, coefficients)
+    cepstrum = spectrum.mfcc(samples, RATE, WINDOW, HOP, mels, coefficients)
     assert cepstrum.dtype == np.float16
     assert cepstrum.shape == (17, coefficients)
     slow = slow_log_mel(samples, RATE, WINDOW, HOP, mels)
@@ -147,7 +147,7 @@ def test_a_cepstrum_is_the_orthonormal_dct_of_the_log_mel_frames(mels, coefficie
 
 def test_loudness_is_the_first_coefficient_alone():
     samples = np.random.default_rng(5).normal(0, 0.02, 4000).astype(np.float32)
-    quiet, loud = (audio.mfcc(level * samples, RATE, WINDOW, HOP, MELS, 20).astype(float) for level in (1, 4))
-    louder = math.sqrt(MELS) * 2 * math.log(4) / audio.LOG_SCALE
+    quiet, loud = (spectrum.mfcc(level * samples, RATE, WINDOW, HOP, MELS, 20).astype(float) for level in (1, 4))
+    louder = math.sqrt(MELS) * 2 * math.log(4) / spectrum.LOG_SCALE
     np.testing.assert_allclose((loud - quiet)[:, 0], louder, atol=0.02)
     np.testing.assert_allclose(loud[:, 1:], quiet[:, 1:], atol=0.01)

@@ -7,15 +7,16 @@ import pytest
 from small import small_config
 from test_m5product import InProcess
 
-from m5jax.data import layouts, prepare, shards
+from m5jax.catalogues import layouts
 from m5jax.errors import ConfigError, DataError
+from m5jax.preparing import prepare, shards
 
 pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
 
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from m5jax.data import beam_runner
-from m5jax.data.beam_runner import BeamRunner
+from m5jax.preparing import beam_runner
+from m5jax.preparing.beam_runner import BeamRunner
 
 
 def made(catalogue_folder, folder, runner):
@@ -154,6 +155,6 @@ def test_an_option_that_beam_does_not_have_is_named():
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.delitem(sys.modules, "m5jax.data.beam_runner")
+    monkeypatch.delitem(sys.modules, "m5jax.preparing.beam_runner")
     with pytest.raises(ConfigError, match=r"pip install 'm5jax\[beam\]'"):
-        importlib.import_module("m5jax.data.beam_runner")
+        importlib.import_module("m5jax.preparing.beam_runner")

@@ -9,9 +9,10 @@ from conftest import SHARED, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m5jax.data import catalogue, catalogue_files, layouts
-from m5jax.data.catalogue import Listing, MediaRef, Rejection
+from m5jax.catalogues import catalogue, catalogue_files, layouts
+from m5jax.catalogues.catalogue import Listing, Rejection
 from m5jax.errors import DataError
+from m5jax.media.files import MediaRef
 
 GOOD = {"id": "good", "split": "train", "title": "a shoe"}
 

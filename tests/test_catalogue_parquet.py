@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m5jax.data import catalogue, catalogue_files
-from m5jax.data.catalogue import Rejection
+from m5jax.catalogues import catalogue, catalogue_files
+from m5jax.catalogues.catalogue import Rejection
 from m5jax.errors import DataError
 
 

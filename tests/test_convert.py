@@ -8,13 +8,16 @@ import pytest
 from media_files import film, picture, scene, sound
 from small import small_config
 
-from m5jax import modalities
-from m5jax.data import audio, catalogue, convert, files, media
-from m5jax.data.catalogue import MediaRef, Rejection
-from m5jax.data.convert import Task
-from m5jax.data.pool import Failure
+from m5jax import media, modalities
+from m5jax.catalogues import catalogue
+from m5jax.catalogues.catalogue import Rejection
 from m5jax.data.records import RecordCodec
+from m5jax.media import files, spectrum
+from m5jax.media.files import MediaRef
+from m5jax.media.pool import Failure
 from m5jax.modalities import State
+from m5jax.preparing import convert
+from m5jax.preparing.convert import Task
 
 INPUTS = small_config().inputs
 GRIDS = ("image", "video", "audio")
@@ -75,7 +78,7 @@ def test_a_record_holds_what_decoding_by_hand_gives(root):
     assert record.video == media.encode_jpeg(np.concatenate(list(frames)))
     seconds = (400 + 15 * 160) / 16000  # what 16 frames of 400 samples, 160 apart, need
     samples = media.decode_audio((root / "audio").read_bytes(), 16000, seconds)
-    np.testing.assert_array_equal(record.audio, audio.log_mel(samples, 16000, 400, 160, 16))
+    np.testing.assert_array_equal(record.audio, spectrum.log_mel(samples, 16000, 400, 160, 16))
     assert len(record.audio) == 16
 
 

@@ -5,12 +5,15 @@ import pytest
 from media_files import film, sound, tone
 from small import small_config
 
-from m5jax.data import audio, catalogue, convert, media
-from m5jax.data.convert import Task
+from m5jax import media
+from m5jax.catalogues import catalogue
 from m5jax.data.records import RecordCodec
 from m5jax.errors import ConfigError
 from m5jax.inputs import recorded
+from m5jax.media import spectrum
 from m5jax.modalities import State
+from m5jax.preparing import convert
+from m5jax.preparing.convert import Task
 from m5jax.token_spec import token_specs
 
 INPUTS = small_config().inputs
@@ -43,7 +46,7 @@ def test_a_sound_may_be_kept_as_its_cepstrum(root):
     record = convert.convert(listing(audios="audio"), root, inputs).record
     assert record is not None
     samples = media.decode_audio((root / "audio").read_bytes(), 16000, (400 + 15 * 160) / 16000)
-    np.testing.assert_array_equal(record.audio, audio.mfcc(samples, 16000, 400, 160, 16, 13))
+    np.testing.assert_array_equal(record.audio, spectrum.mfcc(samples, 16000, 400, 160, 16, 13))
     np.testing.assert_array_equal(RecordCodec(inputs).decode(RecordCodec(inputs).encode(record)).audio, record.audio)
     assert token_specs(inputs)["audio"].grid == (16, 13, 1)
     assert recorded(inputs) != recorded(INPUTS)
@@ -85,7 +88,7 @@ def test_where_the_sound_of_a_film_comes_from_and_where_not(root):
     record = convert.convert(row, root, INPUTS).record
     assert record is not None
     samples = media.decode_audio((root / "sounding").read_bytes(), 16000, (400 + 15 * 160) / 16000)
-    np.testing.assert_array_equal(record.audio, audio.log_mel(samples, 16000, 400, 160, 16))
+    np.testing.assert_array_equal(record.audio, spectrum.log_mel(samples, 16000, 400, 160, 16))
     alone = small_config(inputs__modalities=("text", "audio")).inputs
     sound_only = convert.convert(row, root, alone).record
     assert sound_only is not None

@@ -8,7 +8,8 @@ import pytest
 
 from m5jax import config as config_lib
 from m5jax import settings
-from m5jax.data import catalogue, corruption
+from m5jax.catalogues import catalogue
+from m5jax.data import corruption
 from m5jax.data.corruption import draw, uniform
 from m5jax.errors import ConfigError
 from m5jax.inputs import CORRUPTIONS, SPLITS, Corruption

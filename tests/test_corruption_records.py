@@ -13,11 +13,11 @@ from small import small_config
 from m5jax import run
 from m5jax.data import pipeline
 from m5jax.data.corruption import Corrupted, Plan
-from m5jax.data.prepare import prepare
 from m5jax.data.records import DAMAGED
 from m5jax.errors import ConfigError, DataError
 from m5jax.inputs import Corruption
 from m5jax.modalities import NAMES, State
+from m5jax.preparing.prepare import prepare
 from m5jax.report import health
 
 LISTINGS = [listing(n, small_config()) for n in range(6)]

@@ -7,7 +7,8 @@ import pytest
 
 from m5jax import config as config_lib
 from m5jax import settings
-from m5jax.data import catalogue, files
+from m5jax.catalogues import catalogue
+from m5jax.media import files
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

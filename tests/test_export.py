@@ -7,7 +7,7 @@ import pytest
 import runs
 
 from m5jax import export
-from m5jax.data import prepare
+from m5jax.preparing import prepare
 
 EXPORT = "--config.mode=export"
 

@@ -12,9 +12,8 @@ import time
 
 import pytest
 
-from m5jax.data import files
-from m5jax.data.catalogue import MediaRef
-from m5jax.data.files import MediaError
+from m5jax.media import files
+from m5jax.media.files import MediaError, MediaRef
 
 LIMIT = 1 << 20
 opened: list[str] | None = None

@@ -8,8 +8,9 @@ from m5product_files import regions, write_layout, write_lmdb
 from test_m5product import RELEASE, product
 from test_prepare import config_for
 
-from m5jax.data import files, prepare
-from m5jax.data.catalogue import MediaRef
+from m5jax.media import files
+from m5jax.media.files import MediaRef
+from m5jax.preparing import prepare
 
 
 def test_an_lmdb_gives_values_by_key_and_names_what_it_lacks(tmp_path):

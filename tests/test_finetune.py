@@ -16,7 +16,6 @@ from m5jax import config as config_lib
 from m5jax import inputs, main, optim, settings, sharding, step, train
 from m5jax.checkpoint import Checkpoints
 from m5jax.data import pipeline
-from m5jax.data.prepare import prepare
 from m5jax.data.records import DAMAGED, Record
 from m5jax.data.transforms import UNLABELLED, Transform
 from m5jax.embed import Embeddings
@@ -25,6 +24,7 @@ from m5jax.evals import suite
 from m5jax.evals.classification import named
 from m5jax.initialize import CLASSIFIER, params
 from m5jax.optim import path_of
+from m5jax.preparing.prepare import prepare
 from m5jax.run import classes_of, open_run, require_same
 
 FINETUNE = (

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from reports import jpeg
 
-from m5jax.data import fingerprints, media
+from m5jax import media
+from m5jax.data import fingerprints
 from m5jax.data.records import Record
 from m5jax.modalities import NAMES
 from m5jax.validation.near import MOST

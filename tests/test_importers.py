@@ -12,8 +12,9 @@ from conftest import SHARED, needs_shared
 from importing import read, reasons
 from test_main import imports
 
-from m5jax.data.catalogue import MediaRef, Pair, Rejection
+from m5jax.catalogues.catalogue import Pair, Rejection
 from m5jax.errors import ConfigError, DataError
+from m5jax.media.files import MediaRef
 
 K3M = SHARED / "data" / "k3m-raw"
 MATCHING = SHARED / "data" / "matching"

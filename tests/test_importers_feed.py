@@ -3,8 +3,9 @@
 import pytest
 from importing import read, reasons
 
-from m5jax.data.catalogue import MAX_ROW_BYTES, MediaRef
+from m5jax.catalogues.catalogue import MAX_ROW_BYTES
 from m5jax.errors import DataError
+from m5jax.media.files import MediaRef
 
 ROWS = """\
 ID\tTitle\tDescription\tImage link\tadditional image link\tproduct type\tgoogle product category\titem group id\tbrand\tcolor\tsize\tprice\tproduct detail\tlink\tshipping

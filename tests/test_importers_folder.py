@@ -10,8 +10,9 @@ from importing import read, reasons
 from media_files import picture
 from test_importers import write
 
-from m5jax.data.catalogue import MAX_TEXT_CHARS, MediaRef
+from m5jax.catalogues.catalogue import MAX_TEXT_CHARS
 from m5jax.errors import DataError
+from m5jax.media.files import MediaRef
 
 
 def folder(tmp_path, files):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from importers import delimited
 from importing import read, reasons
 
-from m5jax.data.catalogue import MAX_ROW_BYTES, MAX_TEXT_CHARS, MediaRef
+from m5jax.catalogues.catalogue import MAX_ROW_BYTES, MAX_TEXT_CHARS
 from m5jax.errors import ConfigError, DataError
+from m5jax.media.files import MediaRef
 
 TABLE = (
     "sku,name,photo,more photos,department,type,colour,size,margin\n"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m5jax.data import json_stream
-from m5jax.data.catalogue import RowError
+from m5jax.catalogues import json_stream
+from m5jax.catalogues.catalogue import RowError
 from m5jax.errors import DataError
 
 VALUES = st.recursive(

@@ -8,10 +8,11 @@ import pytest
 from m5product_files import line, regions, write_layout, write_lmdb
 from small import small_config
 
-from m5jax.data import layouts, m5product, m5product_regions
-from m5jax.data.catalogue import Listing, MediaRef, Rejection
-from m5jax.data.pool import KillablePool
+from m5jax.catalogues import layouts, m5product, m5product_regions
+from m5jax.catalogues.catalogue import Listing, Rejection
 from m5jax.errors import ConfigError, DataError
+from m5jax.media.files import MediaRef
+from m5jax.media.pool import KillablePool
 
 RELEASE = {f"inputs__{name}__source": "features" for name in ("image", "video", "audio")}
 RELEASE |= {"inputs__image__boxes": True, "inputs__image__feature_dim": 6}

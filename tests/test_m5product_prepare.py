@@ -14,10 +14,11 @@ from m5product_files import DIM, line, regions, shares, write_layout
 from test_m5product import RELEASE, product
 from test_prepare import config_for, read_rejections, shard_bytes
 
-from m5jax.data import layouts, prepare
+from m5jax.catalogues import layouts
 from m5jax.data.transforms import Transform
 from m5jax.errors import DataError
 from m5jax.modalities import State
+from m5jax.preparing import prepare
 from m5jax.token_spec import token_specs
 
 GOLDEN = SHARED / "golden" / "m5product_layout"

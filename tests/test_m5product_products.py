@@ -6,8 +6,9 @@ import pytest
 from m5product_files import regions
 from test_m5product import product, read, reasons
 
-from m5jax.data import m5product
-from m5jax.data.catalogue import MAX_FIELDS, MAX_TEXT_CHARS, Listing, MediaRef
+from m5jax.catalogues import m5product
+from m5jax.catalogues.catalogue import MAX_FIELDS, MAX_TEXT_CHARS, Listing
+from m5jax.media.files import MediaRef
 
 
 @pytest.mark.parametrize(

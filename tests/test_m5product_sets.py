@@ -8,10 +8,12 @@ from m5product_files import regions, write_layout
 from small import small_config
 from test_m5product import INPUTS, InProcess, product, read, reasons
 
-from m5jax.data import layouts, m5product_sets, prepare
-from m5jax.data.catalogue import Listing, MediaRef, Member
+from m5jax.catalogues import layouts, m5product_sets
+from m5jax.catalogues.catalogue import Listing, Member
 from m5jax.errors import ConfigError, DataError
+from m5jax.media.files import MediaRef
 from m5jax.modalities import State
+from m5jax.preparing import prepare
 
 RAW = small_config().inputs
 

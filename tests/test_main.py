@@ -59,16 +59,19 @@ def test_each_library_has_its_one_place():
     assert {path for path in importers("flax") if not path.startswith("models/")} == set()
     assert importers("jax.experimental.multihost_utils") == {"distributed.py"}
     assert importers("orbax") == {"checkpoint.py"}
-    assert importers("pebble") == {"data/pool.py"}
+    assert importers("pebble") == {"media/pool.py"}
     assert importers("sentencepiece") == {"data/tokenizer_sentencepiece.py"}
     assert importers("tokenizers") == {"data/tokenizer_wordpiece.py"}
-    assert importers("lmdb") == {"data/files.py"}
-    assert importers("msgpack") == {"data/media_regions.py"}
-    assert importers("apache_beam") == {"data/beam_runner.py"}
+    assert importers("lmdb") == {"media/files.py"}
+    assert importers("msgpack") == {"media/regions.py"}
+    assert importers("apache_beam") == {"preparing/beam_runner.py"}
     sellers_bytes = {"av", "soundfile"}
     assert set.union(*map(importers, sellers_bytes)) <= {
-        "data/media_format.py", "data/media_video.py", "data/media_audio.py", "data/media.py", "data/toy_media.py",
+        "media/format.py", "media/video.py", "media/audio.py", "media/__init__.py", "catalogues/toy_media.py",
     }  # fmt: skip
+
+
+FROM_THE_GROUND = ("media", "catalogues", "data", "preparing")
 
 
 def test_arrows_point_down():
@@ -76,10 +79,13 @@ def test_arrows_point_down():
     above = {"m5jax.train", "m5jax.evaluate", "m5jax.export", "m5jax.main", "m5jax.run", "m5jax.step"}
     for path in MODULES:
         room = path.relative_to(PACKAGE).parts[0]
-        if room in ("data", "models", "objectives", "evals", "validation"):
+        if room in (*FROM_THE_GROUND, "models", "objectives", "evals", "validation"):
             assert not above & {".".join(name.split(".")[:2]) for name in imports(path)}, path
-        if room in ("data", "objectives", "validation"):
+        if room in (*FROM_THE_GROUND, "objectives", "validation"):
             assert not any(name.startswith("m5jax.models") for name in imports(path)), path
+        if room in FROM_THE_GROUND:
+            for higher in FROM_THE_GROUND[FROM_THE_GROUND.index(room) + 1 :]:
+                assert not any(name.startswith(f"m5jax.{higher}.") for name in imports(path)), path
 
 
 def test_nothing_unpickles_evaluates_or_fetches():

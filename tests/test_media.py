@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from media_files import SAMPLES, film, needs_samples, picture, reason, sound
 
-from m5jax.data import media, media_image
+from m5jax import media
+from m5jax.media import image
 
 # What a person finds right for the samples that are not simply pictures, films or sounds: the decoder and its
 # answer. MPEG-TS names no length, so that half of one is a shorter film.
@@ -88,7 +89,7 @@ def test_samples_are_taken_or_refused_as_was_observed_of_them():
         if broken:
             continue
         if decoder == "image":
-            assert media_image._open(data).size == (observed["width"], observed["height"]), name
+            assert image._open(data).size == (observed["width"], observed["height"]), name
             assert DECODERS["image"](data).std() > 10 or name == "image/shoes-1x1.png", name
         elif decoder == "video":
             wanted = 512 if len(data) < 120_000 else 5  # all, or where that takes long some
@@ -180,7 +181,7 @@ def test_pickled_features_are_refused_without_running_them(tmp_path):
 
 LIMITED = """
 import os, resource, sys
-from m5jax.data import media
+from m5jax import media
 large, small = (open(path, "rb").read() for path in sys.argv[1:])
 media.limit_process(64 << 20)
 os.write(2, b"chatter of a library\\n")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from media_files import film, picture, reason, sound, sound_in, tone
 
-from m5jax.data import media
+from m5jax import media
 
 RATE = 16000
 

@@ -15,8 +15,11 @@ import pytest
 from media_files import film, picture, reason, scene, sound, sound_in
 from small import small_config
 
-from m5jax.data import catalogue, convert, files, media
-from m5jax.data.catalogue import MediaRef
+from m5jax import media
+from m5jax.catalogues import catalogue
+from m5jax.media import files
+from m5jax.media.files import MediaRef
+from m5jax.preparing import convert
 
 ROOT = pathlib.Path(__file__).parents[1]
 DECODERS = fuzz_media.DECODERS
@@ -119,7 +122,7 @@ BOMBS = """
 import json, pathlib, resource, sys, time
 sys.path[:0] = sys.argv[2:]
 import fuzz_media
-from m5jax.data import media
+from m5jax import media
 media.limit_process(1_500_000_000)
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     start = time.perf_counter()

@@ -8,7 +8,7 @@ import pytest
 from media_files import picture, png, reason, scene
 from PIL import ExifTags, Image
 
-from m5jax.data import media
+from m5jax import media
 
 UPRIGHT = scene(24, 24)
 

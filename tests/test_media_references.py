@@ -13,7 +13,8 @@ import pytest
 from media_files import film
 from small import small_config
 
-from m5jax.data import catalogue, convert
+from m5jax.catalogues import catalogue
+from m5jax.preparing import convert
 
 IN_OPEN = 0x20  # inotify(7)
 INPUTS = small_config().inputs

@@ -11,7 +11,8 @@ from av.stream import Disposition
 from media_files import SAMPLES, film, greys, needs_samples, reason, scene, sound_in, tone
 from PIL import Image
 
-from m5jax.data import media, media_format, media_video
+from m5jax import media
+from m5jax.media import video
 
 CONTAINERS = [
     ("mp4", "libx264"),
@@ -89,7 +90,7 @@ def test_films_that_cannot_be_entered_everywhere_equal_their_slow_twin(name, per
 
 def decode_everything(data: bytes, frames: int, side: int, per_second: float = 0.0) -> np.ndarray:
     """The slow twin: every frame is decoded, then those on show at the wanted times are taken."""
-    with av.open(io.BytesIO(data), format=media_format.sniff(data)) as container:
+    with av.open(io.BytesIO(data), format=media.format.sniff(data)) as container:
         decoded = [(frame.time, frame) for frame in container.decode(video=0)]
     times = np.array([time for time, _ in decoded])
     chosen = range(len(decoded))
@@ -183,35 +184,35 @@ def test_frames_lost_inside_are_noticed():
 
 
 def test_a_decoder_that_falls_silent_is_noticed(monkeypatch):
-    decode = media_video._decode
-    monkeypatch.setattr(media_video, "_decode", lambda *arguments: itertools.islice(decode(*arguments), 12))
+    decode = video._decode
+    monkeypatch.setattr(video, "_decode", lambda *arguments: itertools.islice(decode(*arguments), 12))
     assert numbers(film("mp4", greys(13)), 4) == [1, 4, 8, 11]
     assert reason(media.decode_video, film("mp4", greys(24)), 4, 16) == "truncated"
 
 
 def test_of_a_long_film_the_beginning_counts(monkeypatch):
-    monkeypatch.setattr(media_video, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(video, "MAX_SECONDS", 1.0)
     assert numbers(film("mp4", greys(24)), 4) == [1, 3, 5, 7]
-    monkeypatch.setattr(media_video, "MAX_PACKETS", 12)
+    monkeypatch.setattr(video, "MAX_PACKETS", 12)
     assert numbers(film("mp4", greys(24)), 4) == [1, 3, 5, 7]
 
 
 def test_a_clip_of_very_many_frames_is_refused(monkeypatch):
-    monkeypatch.setattr(media_video, "MAX_PACKETS", 20)
+    monkeypatch.setattr(video, "MAX_PACKETS", 20)
     assert reason(media.decode_video, film("mp4", greys(24)), 4, 16) == "too_large"
     assert reason(media.decode_video, film("mp4", greys(16)), 4, 16) == "decoded"
 
 
 def test_large_frames_are_refused_before_decoding(monkeypatch):
     large = film("mp4", [np.zeros((1024, 1024, 3), np.uint8)] * 2)
-    monkeypatch.setattr(media_video, "MAX_PIXELS", 1024 * 1024 - 1)
+    monkeypatch.setattr(video, "MAX_PIXELS", 1024 * 1024 - 1)
     start = time.process_time()
     assert reason(media.decode_video, large, 1, 16) == "too_large"
     assert time.process_time() - start < 0.2
     # A stream whose frames grow on the way meets the same limit inside the decoder.
     grown = _join(greys(8, side=32), greys(8, side=64))
     assert reason(media.decode_video, grown, 16, 16) == "decoded"
-    monkeypatch.setattr(media_video, "MAX_PIXELS", 63 * 63)
+    monkeypatch.setattr(video, "MAX_PIXELS", 63 * 63)
     assert reason(media.decode_video, grown, 16, 16) != "decoded"
 
 

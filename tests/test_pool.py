@@ -11,8 +11,8 @@ import time
 import hostile_tasks as tasks
 import pytest
 
-from m5jax.data import pool
-from m5jax.data.pool import Failure, KillablePool
+from m5jax.media import pool
+from m5jax.media.pool import Failure, KillablePool
 
 
 def run(function, items, workers=2, seconds=30.0):

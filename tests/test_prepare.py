@@ -16,10 +16,11 @@ from reports import index_row
 from small import small_config
 from test_media import SPECIAL
 
-from m5jax.data import convert, preparation, prepare, tokenizer
-from m5jax.data.media import decode_jpeg
+from m5jax.data import tokenizer
 from m5jax.data.prepared import REJECTIONS
+from m5jax.media import decode_jpeg
 from m5jax.modalities import NAMES, State
+from m5jax.preparing import convert, preparation, prepare
 
 
 def write_rows(folder, rows):

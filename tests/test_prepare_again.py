@@ -10,9 +10,12 @@ from media_files import film, picture
 from small import small_config
 from test_prepare import config_for, read_rejections, shard_bytes, write_rows
 
-from m5jax.data import plan, pool, preparation, prepare, tokenizer, toy
+from m5jax.catalogues import toy
+from m5jax.data import tokenizer
 from m5jax.data.prepared import MANIFEST, REJECTIONS
 from m5jax.errors import DataError
+from m5jax.media import pool
+from m5jax.preparing import plan, preparation, prepare
 
 SPAWN = multiprocessing.get_context("spawn")
 

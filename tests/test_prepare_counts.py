@@ -8,8 +8,8 @@ from media_files import picture
 from test_prepare import config_for, read_rejections
 from test_prepare_again import in_process  # noqa: F401 (a fixture)
 
-from m5jax.data import prepare
 from m5jax.errors import DataError
+from m5jax.preparing import prepare
 
 ROWS = 5000
 DIALS = {"inputs__modalities": ("image", "text"), "data__shard_listings": 1000, "data__max_rejected": 0.01}

@@ -9,8 +9,8 @@ from media_files import picture
 from test_prepare import write_rows
 
 from m5jax.config import default, freeze
-from m5jax.data import prepare
 from m5jax.errors import ConfigError
+from m5jax.preparing import prepare
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "catalogue.py"
 SMALL = ("--config.data.vocabulary=300", "--config.inputs.image.size=16", "--config.data.shard_listings=3")

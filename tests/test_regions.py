@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m5product_files import DIM, line, packed, regions, shares
 
-from m5jax.data import media, media_regions
-from m5jax.data.media import MediaError
+from m5jax import media
+from m5jax.media import MediaError
 
 
 def decode(data, rows=36):
@@ -39,7 +39,7 @@ def test_an_entry_is_its_vectors_and_its_boxes_as_shares(write):
     assert (features.dtype, features.shape, found) == (np.float16, (4, DIM + 5), 4)
     np.testing.assert_array_equal(features[:, :DIM], parts["features"].astype(np.float16))
     np.testing.assert_array_equal(features[:, DIM:], shares(parts["boxes"], 100, 50))
-    assert media_regions.identity(write(parts)) == ("7", "a shoe")
+    assert media.regions.identity(write(parts)) == ("7", "a shoe")
     first, found = decode(write(parts), rows=3)
     np.testing.assert_array_equal(first, features[:3])
     assert found == 4
@@ -92,7 +92,7 @@ DAMAGE = {
 def test_every_damage_has_its_reason(write, name):
     parts, expected = DAMAGE[name]
     assert reason(write(parts)) == expected
-    assert media_regions.identity(write(parts))[0] == "7"
+    assert media.regions.identity(write(parts))[0] == "7"
 
 
 def test_a_box_that_stands_out_by_rounding_is_clipped():
@@ -130,7 +130,7 @@ def test_of_arrays_only_plain_floats_are_taken(change, expected):
 def test_what_is_no_entry_has_neither_features_nor_an_id(data):
     assert reason(data) == "undecodable"
     with pytest.raises(MediaError):
-        media_regions.identity(data)
+        media.regions.identity(data)
 
 
 def test_pickles_are_never_opened():

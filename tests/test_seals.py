@@ -9,9 +9,10 @@ from small import small_config
 from test_prepare_again import in_process  # noqa: F401 (a fixture)
 
 from m5jax import run
-from m5jax.data import prepare, records, seals, tokenizer
+from m5jax.data import records, seals, tokenizer
 from m5jax.data.prepared import MANIFEST
 from m5jax.errors import DataError
+from m5jax.preparing import prepare
 
 
 def rows(count):

@@ -13,9 +13,9 @@ from test_tables_paper import frozen
 
 from m5jax import config as config_lib
 from m5jax import source
-from m5jax.data.layouts import find
-from m5jax.data.prepare import prepare
+from m5jax.catalogues.layouts import find
 from m5jax.errors import ConfigError, Preempted, SeriesError
+from m5jax.preparing.prepare import prepare
 from m5jax.tables import layout, runs, series
 from m5jax.tables.layout import PRETRAIN
 from m5jax.tables.paper import TABLES

@@ -11,12 +11,13 @@ from m5product_files import DIM, regions, write_layout
 from small import small_config
 from test_m5product import RELEASE, product
 
-from m5jax.data import prepare, records, tfds_m5product
+from m5jax.data import records
 from m5jax.data.prepared import REJECTIONS, SETS
 from m5jax.data.records import MEDIA, Record, RecordCodec
 from m5jax.errors import DataError
 from m5jax.inputs import STORED
 from m5jax.modalities import State
+from m5jax.preparing import prepare, tfds_m5product
 
 SMALL = RELEASE | {f"inputs__{name}__feature_dim": dim for name, dim in (("image", DIM), ("video", 3), ("audio", 3))}
 SMALL |= {"inputs__image__stored": "int8", "inputs__video__stored": "bfloat16"}
@@ -124,7 +125,7 @@ import socket, sys
 import grain
 import tensorflow_datasets as tfds
 from absl import flags
-from m5jax.data import tfds_m5product
+from m5jax.preparing import tfds_m5product
 
 def refuse(*given):
     raise AssertionError("something looks for a network")

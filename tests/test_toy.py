@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from m5jax import modalities
-from m5jax.data import catalogue, catalogue_files, toy, toy_media, toy_page, toy_words
+from m5jax.catalogues import catalogue, catalogue_files, toy, toy_media, toy_page, toy_words
 from m5jax.data_settings import Toy
 from m5jax.errors import DataError
 
@@ -118,7 +118,7 @@ def test_without_pyav_the_error_names_the_extra(tmp_path, monkeypatch):
 
 
 def test_import_is_light():
-    code = "import sys, m5jax.data.toy; print({'jax', 'av', 'tensorflow', 'grain'} & set(sys.modules))"
+    code = "import sys, m5jax.catalogues.toy; print({'jax', 'av', 'tensorflow', 'grain'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m5jax.data import toy, toy_media, toy_shapes
+from m5jax.catalogues import toy, toy_media, toy_shapes
 
 CATEGORIES = [name for names in toy.DEPARTMENTS.values() for name in names]
 

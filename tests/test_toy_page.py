@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from m5jax.data import catalogue, catalogue_files, toy, toy_page
+from m5jax.catalogues import catalogue, catalogue_files, toy, toy_page
 from m5jax.data_settings import Toy
 
 

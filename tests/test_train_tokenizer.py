@@ -7,8 +7,9 @@ import pytest
 import train_tokenizer as tool
 from small import small_config
 
-from m5jax.data import prepare, tokenizer
+from m5jax.data import tokenizer
 from m5jax.data.tokenizer_sentencepiece import BYTES
+from m5jax.preparing import prepare
 
 SPECIAL = ("pad", "unk", "cls", "sep", "mask", "name", "value")
 

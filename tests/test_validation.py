@@ -10,7 +10,8 @@ from reports import jpeg, listing, write_prepared
 from test_near import slow as near_by_comparing_all
 from validated import IMAGE_TOO, TEXT_AND_TABLE, found_in, ready
 
-from m5jax.data import media, tokenizer, transforms
+from m5jax import media
+from m5jax.data import tokenizer, transforms
 from m5jax.inputs import Corruption
 from m5jax.modalities import State
 from m5jax.validation import budgets, columns, duplicates, findings, states, survey, suspicious, tail

@@ -12,8 +12,9 @@ from test_tokenizer_files import huggingface
 
 from m5jax import initialize, run, settings
 from m5jax.config import Config
-from m5jax.data import pipeline, prepare, tokenizer
+from m5jax.data import pipeline, tokenizer
 from m5jax.errors import ConfigError, DataError
+from m5jax.preparing import prepare
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from PIL import ImageCms
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 from media_files import film, picture, scene, sound, sound_in, tone  # (it lies in tests/)
 
-from m5jax.data import media
-from m5jax.data.pool import Failure, KillablePool
+from m5jax import media
+from m5jax.media.pool import Failure, KillablePool
 
 SIDE, FRAMES, RATE, SECONDS, DIM = 24, 5, 16000, 1.0, 8
 LIMIT_SECONDS, LIMIT_BYTES = 20.0, 1_500_000_000  # what preparation allows a file

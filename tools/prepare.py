@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         config = _config(arguments, rest)
         found = importers.open_catalogue(arguments.source, arguments.input, importers.options(arguments))
         if arguments.dry_run:
-            from m5jax.data import estimate
+            from m5jax.preparing import estimate
 
             result = estimate.estimate(found, config)
             _say_estimate(result)
@@ -83,11 +83,11 @@ def _config(arguments: argparse.Namespace, rest: list[str]) -> Config:
 def _prepare(arguments: argparse.Namespace, config: Config, found: Any) -> dict[str, Any]:
     if arguments.output is None:
         _parser().error("--output is required, unless with --dry-run")
-    from m5jax.data import prepare, shards
+    from m5jax.preparing import prepare, shards
 
     runner = shards.run_here
     if arguments.runner == "beam":
-        from m5jax.data import beam_runner
+        from m5jax.preparing import beam_runner
 
         runner = beam_runner.BeamRunner(arguments.beam_option)
     facts = prepare.what_decides(found, config)

@@ -19,9 +19,11 @@ import sys
 from collections.abc import Iterator
 
 from m5jax import settings
+from m5jax.catalogues import layouts
 from m5jax.config import Config
-from m5jax.data import layouts, prepared, shards, tokenizer, unfinished
+from m5jax.data import prepared, tokenizer, unfinished
 from m5jax.errors import ConfigError, DataError, M5Error
+from m5jax.preparing import shards
 
 MEASURED_TITLES = 100_000
 _TEXT = {"inputs": {"modalities": ("text", "table")}}

@@ -1,1 +1,1 @@
-"""From a seller's bytes to batches: catalogue, media, records, transforms, pipeline."""
+"""Records on disk, and batches made of them: a batch is a function of seed and step."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5jax.data import unfinished
-from m5jax.data.convert import Conversion
+from m5jax.data.fingerprints import Fingerprints
 from m5jax.data.records import Record
 
 
@@ -35,15 +35,8 @@ class Index:
         return len(self.ids)
 
 
-def index_row(conversion: Conversion) -> dict[str, Any]:
-    """What the index of its split keeps of a record, and its fingerprints; as JSON holds it.
-
-    Raises:
-      ValueError: the conversion gave no record.
-    """
-    record, prints = conversion.record, conversion.fingerprints
-    if record is None or prints is None:
-        raise ValueError("a listing without record is in no index")
+def index_row(record: Record, prints: Fingerprints) -> dict[str, Any]:
+    """What the index of its split keeps of a record and of its fingerprints, as JSON holds it."""
     return {
         "id": record.id,
         "source": record.source,

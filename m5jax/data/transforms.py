@@ -20,7 +20,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from m5jax.data import batching, feature_rows, masking, media, pieces
+from m5jax import media
+from m5jax.data import batching, feature_rows, masking, pieces
 from m5jax.data.batching import Arrays
 from m5jax.data.records import DAMAGED, Record
 from m5jax.data.tokenizer import Tokenizer

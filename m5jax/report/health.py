@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from m5jax import modalities
-from m5jax.data import files
 from m5jax.data.index import Index
 from m5jax.data.prepared import REJECTIONS, Prepared
+from m5jax.media import files
 from m5jax.validation import states
 from m5jax.validation.states import Combination
 from m5jax.validation.tail import RARE, gini

@@ -123,7 +123,7 @@ def _train(folder: pathlib.Path) -> None:
     started, code, commit = time.monotonic(), source.digest(), source.commit()  # before files change below the run
     config = config_lib.freeze(json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
     from m5jax import distributed
-    from m5jax.data.prepare import prepare
+    from m5jax.preparing.prepare import prepare
     from m5jax.run_folder import RunFolder
     from m5jax.train import train
 

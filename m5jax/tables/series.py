@@ -15,8 +15,8 @@ import ml_collections
 
 from m5jax import config as config_lib
 from m5jax import settings, source
+from m5jax.catalogues import layouts
 from m5jax.config import Config
-from m5jax.data import layouts
 from m5jax.data.prepared import MANIFEST, Prepared
 from m5jax.errors import ConfigError, DataError, SeriesError
 from m5jax.tables import base, layout, runs

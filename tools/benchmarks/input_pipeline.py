@@ -88,7 +88,7 @@ def _number(value: str, name: str, least: float) -> Any:
 
 def _prepared(config: Config, arguments: argparse.Namespace) -> tuple[Any, Config]:
     """The prepared catalogue of this config's shapes, and the config that reads it."""
-    from m5jax.data import prepare
+    from m5jax.preparing import prepare
 
     dials = {"inputs": inputs.preprocessing(config.inputs), "listings": arguments.listings, "of": arguments.pattern}
     folder = pathlib.Path(config.data.root) / f"benchmark-{settings.digest(dials)[:12]}"

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from m5jax import modalities
-from m5jax.data import toy_media
+from m5jax.catalogues import toy_media
 from m5jax.inputs import Inputs
 
 PICTURE = 448  # pixels, side of a picture

@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 import pathlib
 
-from m5jax.data import layouts
+from m5jax.catalogues import layouts
 from m5jax.errors import ConfigError, DataError
 
 KINDS: dict[str, tuple[str, ...]] = {

@@ -3,7 +3,7 @@
 import pathlib
 
 from importers import Options
-from m5jax.data import layouts
+from m5jax.catalogues import layouts
 
 
 def catalogue(path: pathlib.Path, options: Options) -> layouts.Catalogue:

@@ -11,8 +11,8 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
-from m5jax.data import catalogue_files
-from m5jax.data.catalogue import MAX_ROW_BYTES, MAX_TEXT_CHARS, RowError
+from m5jax.catalogues import catalogue_files
+from m5jax.catalogues.catalogue import MAX_ROW_BYTES, MAX_TEXT_CHARS, RowError
 from m5jax.errors import ConfigError, DataError
 
 Line = tuple[int, bytes]

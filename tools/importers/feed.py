@@ -13,7 +13,7 @@ from typing import Any
 
 from importers import Options, delimited, feed_xml, links
 from importers.imported import Imported, direct_files
-from m5jax.data.catalogue import Rejection, Row, RowError
+from m5jax.catalogues.catalogue import Rejection, Row, RowError
 from m5jax.errors import DataError
 
 TABLE = (

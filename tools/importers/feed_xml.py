@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 from xml.parsers import expat
 
-from m5jax.data.catalogue import MAX_ROW_BYTES, RowError
+from m5jax.catalogues.catalogue import MAX_ROW_BYTES, RowError
 from m5jax.errors import DataError
 
 CHUNK = 1 << 16

@@ -14,7 +14,7 @@ from typing import Any
 
 from importers import Options, folder_files, links
 from importers.imported import Imported
-from m5jax.data.catalogue import Rejection, Row, RowError
+from m5jax.catalogues.catalogue import Rejection, Row, RowError
 from m5jax.errors import DataError
 
 NOT_OURS = ("__MACOSX", "Thumbs.db", "desktop.ini")

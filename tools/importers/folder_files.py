@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from importers import links
-from m5jax.data import catalogue as schema
-from m5jax.data import catalogue_files, files
-from m5jax.data.catalogue import MAX_ROW_BYTES, MediaRef, Rejection, RowError
+from m5jax.catalogues import catalogue as schema
+from m5jax.catalogues import catalogue_files
+from m5jax.catalogues.catalogue import MAX_ROW_BYTES, Rejection, RowError
+from m5jax.media import files
+from m5jax.media.files import MediaRef
 
 LISTING = "listing.json"
 """A row of the schema, whose paths begin in the product's folder. What it says counts before all else."""

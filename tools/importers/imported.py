@@ -6,10 +6,10 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
 from importers import Options
-from m5jax.data import catalogue
-from m5jax.data.catalogue import Listing, Member, Pair, Rejection, Row
-from m5jax.data.pool import KillablePool
+from m5jax.catalogues import catalogue
+from m5jax.catalogues.catalogue import Listing, Member, Pair, Rejection, Row
 from m5jax.inputs import Inputs
+from m5jax.media.pool import KillablePool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 from importers import Options, links
 from importers.imported import Imported, direct_files
-from m5jax.data import catalogue_files, m5product
-from m5jax.data.catalogue import MAX_ROW_BYTES, Rejection, Row, RowError
+from m5jax.catalogues import catalogue_files, m5product
+from m5jax.catalogues.catalogue import MAX_ROW_BYTES, Rejection, Row, RowError
 from m5jax.errors import DataError
 
 PATTERN = "raw_multidata_of_product_preatrain.*"

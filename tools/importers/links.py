@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-from m5jax.data.catalogue import Rejection
+from m5jax.catalogues.catalogue import Rejection
 
 EXTENSIONS = {
     "images": ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "avif"),

@@ -3,7 +3,7 @@
 import pathlib
 
 from importers import Options
-from m5jax.data import layouts, m5product
+from m5jax.catalogues import layouts, m5product
 from m5jax.errors import DataError
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from importers import Options, delimited, links
 from importers.imported import Imported
-from m5jax.data import catalogue as schema
-from m5jax.data import catalogue_files
-from m5jax.data.catalogue import MAX_ID_CHARS, Listing, Pair, Rejection, Row, RowError
+from m5jax.catalogues import catalogue as schema
+from m5jax.catalogues import catalogue_files
+from m5jax.catalogues.catalogue import MAX_ID_CHARS, Listing, Pair, Rejection, Row, RowError
 from m5jax.errors import DataError
 
 RECORDS, PAIRS = "records.jsonl", "pairs.csv"

@@ -8,8 +8,8 @@ from typing import Any
 
 from importers import Options, delimited, links
 from importers.imported import Imported, direct_files
-from m5jax.data import catalogue_files
-from m5jax.data.catalogue import KEYS, Rejection, Row, RowError
+from m5jax.catalogues import catalogue_files
+from m5jax.catalogues.catalogue import KEYS, Rejection, Row, RowError
 from m5jax.errors import ConfigError, DataError
 
 LISTS = ("category", "images", "videos", "audios")  # of several columns and of several parts in a cell

@@ -16,11 +16,13 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from m5jax.catalogues import m5product
 from m5jax.config import Config
-from m5jax.data import m5product, prepare, prepared, records
+from m5jax.data import prepared, records
 from m5jax.data_settings import Data
 from m5jax.errors import DataError
 from m5jax.inputs import AudioInput, ImageInput, Inputs, VideoInput
+from m5jax.preparing import prepare
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

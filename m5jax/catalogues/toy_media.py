@@ -1,4 +1,4 @@
-"""The media of the embedded catalogue (data/toy.py): product drawings, clips and sounds as file bytes.
+"""The media of the embedded catalogue (catalogues/toy.py): product drawings, clips and sounds as file bytes.
 
 Every function is pure: the same arguments give the same bytes. A picture tells category and colour, a clip
 category and motion (it films an unpainted grey model), a sound department and pitch; nothing else is in them.
@@ -12,7 +12,7 @@ import wave
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from m5jax.data import toy_shapes
+from m5jax.catalogues import toy_shapes
 
 PICTURE_SIDE, CLIP_SIDE = 96, 64  # pixels
 CLIP_RATE = 8  # frames per second

@@ -13,9 +13,11 @@ from typing import Any
 import filelock
 
 from m5jax import inputs, settings
+from m5jax.catalogues import layouts, toy
 from m5jax.config import Config
-from m5jax.data import layouts, plan, preparation, prepared, records, shards, tokenizer, toy
+from m5jax.data import prepared, records, tokenizer
 from m5jax.errors import ConfigError, DataError
+from m5jax.preparing import plan, preparation, shards
 from m5jax.progress import progress
 
 

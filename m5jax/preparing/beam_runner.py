@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from m5jax.data import shards
-from m5jax.data.shards import Key, Part, Work
 from m5jax.errors import ConfigError, DataError
+from m5jax.preparing import shards
+from m5jax.preparing.shards import Key, Part, Work
 
 try:
     import apache_beam as beam

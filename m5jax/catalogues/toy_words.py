@@ -1,4 +1,4 @@
-"""The words of the embedded catalogue (data/toy.py): titles and attribute tables.
+"""The words of the embedded catalogue (catalogues/toy.py): titles and attribute tables.
 
 A title tells category and maker, a table department, category and material; the rest of either is the seller's
 talk, drawn anew for each listing.

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from m5jax.data.catalogue import RowError
+from m5jax.catalogues.catalogue import RowError
 from m5jax.errors import ConfigError
 from m5jax.inputs import Inputs
 

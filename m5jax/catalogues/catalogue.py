@@ -11,29 +11,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from m5jax.media.files import MediaRef
+
 SPLITS = ("train", "val", "gallery", "query")
 MAX_ROW_BYTES = 1 << 20
 MAX_TEXT_CHARS = 1 << 16
 MAX_ID_CHARS = 256
 MAX_FIELDS = 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class MediaRef:
-    """Where the bytes of one media file lie, relative to the catalogue's folder.
-
-    Attributes:
-      path: the file, or the tar shard that holds it.
-      member: its name inside the shard; empty for a plain file.
-      sha256: what its bytes hashed to when the catalogue was written; empty if unknown.
-    """
-
-    path: str
-    member: str = ""
-    sha256: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.path}!{self.member}" if self.member else self.path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,12 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m5jax.data import catalogue, layouts, prepared
-from m5jax.data.catalogue import Listing, Pair, Rejection
-from m5jax.data.pool import KillablePool
+from m5jax.catalogues import catalogue, layouts
+from m5jax.catalogues.catalogue import Listing, Pair, Rejection
+from m5jax.data import prepared
 from m5jax.data.prepared import PAIRS, REJECTIONS, SETS
 from m5jax.inputs import Inputs
+from m5jax.media.pool import KillablePool
 from m5jax.progress import progress
 
 PLAN, FOLDER = "plan.json", "plan"

@@ -8,11 +8,11 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from m5jax.data import files, media_regions
-from m5jax.data.catalogue import MediaRef, Rejection
-from m5jax.data.files import MediaError
-from m5jax.data.pool import Failure, KillablePool
+from m5jax.catalogues.catalogue import Rejection
 from m5jax.errors import DataError
+from m5jax.media import files, regions
+from m5jax.media.files import MediaError, MediaRef
+from m5jax.media.pool import Failure, KillablePool
 from m5jax.progress import progress
 
 LMDB, TABLES = "features.lmdb", "regions*.tsv"
@@ -118,7 +118,7 @@ def _identities(task: tuple[pathlib.Path, list[str]]) -> list[tuple[str, str] | 
     found: list[tuple[str, str] | MediaError] = []
     for key in keys:
         try:
-            found.append(media_regions.identity(files.read(root, MediaRef(LMDB, key), MAX_ENTRY_BYTES)))
+            found.append(regions.identity(files.read(root, MediaRef(LMDB, key), MAX_ENTRY_BYTES)))
         except MediaError as error:
             found.append(error)
     return found
@@ -136,7 +136,7 @@ def _of_table(root: pathlib.Path, name: str) -> Iterator[tuple[str, Entry | Reje
                 continue
             try:
                 identity = columns[0].decode()
-                title = columns[-1].decode() if len(columns) == len(media_regions.COLUMNS) else ""
+                title = columns[-1].decode() if len(columns) == len(regions.COLUMNS) else ""
             except UnicodeError as error:
                 yield "", _unusable(ref, "invalid_utf8", str(error))
                 continue

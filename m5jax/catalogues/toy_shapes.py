@@ -1,4 +1,4 @@
-"""Silhouettes of the embedded catalogue's categories (data/toy.py): a small drawing language and 24 products.
+"""Silhouettes of the embedded catalogue's categories (catalogues/toy.py): a small drawing language and 24 products.
 
 A shape is a list of parts from back to front, "tone kind numbers" a line, on a grid of 100 x 100 with y down.
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from m5jax import modalities, settings
+from m5jax.catalogues import layouts
 from m5jax.config import Config
-from m5jax.data import index, layouts, pieces, plan, prepared, records, shards, tokenizer, unfinished
+from m5jax.data import index, pieces, prepared, records, tokenizer, unfinished
 from m5jax.errors import DataError
+from m5jax.preparing import plan, shards
 from m5jax.progress import progress
 
 EARLY_STOP_LISTINGS = 1000  # from here on a catalogue that is mostly broken is not prepared to its end

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m5jax.data.files import MediaError
-from m5jax.data.media_format import MISSING_SHARE, boundary, first_stream, identify, open_container
+from m5jax.media.files import MediaError
+from m5jax.media.format import MISSING_SHARE, boundary, first_stream, identify, open_container
 
 if TYPE_CHECKING:
     import av

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from m5jax.data import catalogue
-from m5jax.data.catalogue import Member, Rejection
+from m5jax.catalogues import catalogue
+from m5jax.catalogues.catalogue import Member, Rejection
 from m5jax.errors import DataError
 
 SUFFIX = "_ids.json"

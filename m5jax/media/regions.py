@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from m5jax.data.files import MediaError
-from m5jax.data.media_format import boundary
+from m5jax.media.files import MediaError
+from m5jax.media.format import boundary
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features", "title")  # of a line of text
 ITEMS = ("features", "boxes", "num_boxes", "image_h", "image_w", "image_id", "title")  # of a msgpack list

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from m5jax.data.files import MediaError
-from m5jax.data.media_format import MAX_PIXELS, boundary, identify
+from m5jax.media.files import MediaError
+from m5jax.media.format import MAX_PIXELS, boundary, identify
 
 FORMATS = ("jpeg", "png", "webp", "gif")
 JPEG_QUALITY = 95

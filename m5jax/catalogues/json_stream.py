@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from m5jax.data.catalogue import RowError
+from m5jax.catalogues.catalogue import RowError
 from m5jax.errors import DataError
 
 CHUNK_CHARS = 1 << 20

@@ -1,4 +1,4 @@
-"""A page to look at the embedded catalogue (data/toy.py) from disk: no script, relative links."""
+"""A page to look at the embedded catalogue (catalogues/toy.py) from disk: no script, relative links."""
 
 from typing import Any
 

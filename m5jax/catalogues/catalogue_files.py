@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
-from m5jax.data.catalogue import KEYS, MAX_ROW_BYTES, Row, RowError
+from m5jax.catalogues.catalogue import KEYS, MAX_ROW_BYTES, Row, RowError
 from m5jax.errors import DataError
 
 LISTING_FILES = ("catalogue.jsonl", "catalogue.parquet", "products.jsonl", "products.parquet")

@@ -9,10 +9,10 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from m5jax.data import catalogue, catalogue_files, m5product
-from m5jax.data.catalogue import Listing, Member, Pair, Rejection, Row
-from m5jax.data.pool import KillablePool
+from m5jax.catalogues import catalogue, catalogue_files, m5product
+from m5jax.catalogues.catalogue import Listing, Member, Pair, Rejection, Row
 from m5jax.inputs import Inputs
+from m5jax.media.pool import KillablePool
 
 
 class Catalogue(Protocol):

@@ -12,11 +12,13 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from m5jax import modalities
+from m5jax import media, modalities
+from m5jax.catalogues.catalogue import Listing, Rejection
 from m5jax.config import Config
-from m5jax.data import convert, index, media, plan, pool, prepared, records, seals
-from m5jax.data.catalogue import Listing, Rejection
+from m5jax.data import index, prepared, records, seals
 from m5jax.errors import DataError
+from m5jax.media import pool
+from m5jax.preparing import convert, plan
 
 Key = tuple[str, int]
 """Which shard: its split and its number in it."""
@@ -134,8 +136,8 @@ def make(work: Work, key: Key, workers: pool.KillablePool, advance: Callable[[in
             for rejection in conversion.rejections:
                 if rejection.reason == "decoder_missing":  # not to be kept
                     raise DataError(f"{rejection.detail}, or leave it out of config.inputs.modalities")
-            if conversion.record is not None:
-                rows.append(index.index_row(conversion))
+            if conversion.record is not None and conversion.fingerprints is not None:
+                rows.append(index.index_row(conversion.record, conversion.fingerprints))
                 data = codec.encode(conversion.record)
                 content.update(hashlib.sha256(data).digest())
                 yield data

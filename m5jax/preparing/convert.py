@@ -7,13 +7,15 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from m5jax import modalities
-from m5jax.data import audio, files, fingerprints, media
-from m5jax.data.catalogue import Listing, MediaRef, Rejection
+from m5jax import media, modalities
+from m5jax.catalogues.catalogue import Listing, Rejection
+from m5jax.data import fingerprints
 from m5jax.data.fingerprints import Fingerprints
-from m5jax.data.pool import Failure
 from m5jax.data.records import Record
 from m5jax.inputs import Inputs
+from m5jax.media import files, spectrum
+from m5jax.media.files import MediaRef
+from m5jax.media.pool import Failure
 from m5jax.modalities import State
 
 MAX_BYTES = {"image": 20 << 20, "video": 200 << 20, "audio": 200 << 20}
@@ -126,8 +128,8 @@ def _payload(name: str, data: bytes, chosen: Any) -> tuple[Any, int]:
     samples = media.decode_audio(data, chosen.sample_rate, seconds)
     analysis = (chosen.sample_rate, chosen.window, chosen.hop, chosen.mels)
     if chosen.representation == "mfcc":
-        return audio.mfcc(samples, *analysis, chosen.coefficients), 0
-    return audio.log_mel(samples, *analysis), 0
+        return spectrum.mfcc(samples, *analysis, chosen.coefficients), 0
+    return spectrum.log_mel(samples, *analysis), 0
 
 
 def _text(listing: Listing) -> tuple[State, dict[str, Any], list[Rejection]]:

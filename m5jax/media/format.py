@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from m5jax.data.files import MediaError
+from m5jax.media.files import MediaError
 
 if TYPE_CHECKING:
     import av

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from m5jax import modalities, settings
-from m5jax.data import toy_media, toy_page, toy_words
+from m5jax.catalogues import toy_media, toy_page, toy_words
 from m5jax.data_settings import Toy
 from m5jax.errors import DataError
 

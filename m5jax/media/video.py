@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from m5jax.data.files import MediaError
-from m5jax.data.media_format import MAX_PIXELS, MISSING_SHARE, boundary, first_stream, identify, open_container
-from m5jax.data.media_image import fit, flatten
+from m5jax.media.files import MediaError
+from m5jax.media.format import MAX_PIXELS, MISSING_SHARE, boundary, first_stream, identify, open_container
+from m5jax.media.image import fit, flatten
 
 if TYPE_CHECKING:
     import av

@@ -5,10 +5,12 @@ import random
 import time
 from typing import Any
 
+from m5jax.catalogues import layouts
+from m5jax.catalogues.catalogue import Listing, Rejection
 from m5jax.config import Config
-from m5jax.data import layouts, plan, records, shards
-from m5jax.data.catalogue import Listing, Rejection
+from m5jax.data import records
 from m5jax.errors import DataError
+from m5jax.preparing import plan, shards
 from m5jax.progress import progress
 
 SAMPLE = 256

@@ -16,13 +16,13 @@ import sys
 
 import numpy as np
 
-from m5jax.data import files
-from m5jax.data.files import REASONS, MediaError
-from m5jax.data.media_audio import decode_audio
-from m5jax.data.media_format import boundary
-from m5jax.data.media_image import decode_image, decode_jpeg, encode_jpeg
-from m5jax.data.media_regions import checked_boxes, decode_regions
-from m5jax.data.media_video import decode_video
+from m5jax.media import files
+from m5jax.media.audio import decode_audio
+from m5jax.media.files import REASONS, MediaError
+from m5jax.media.format import boundary
+from m5jax.media.image import decode_image, decode_jpeg, encode_jpeg
+from m5jax.media.regions import checked_boxes, decode_regions
+from m5jax.media.video import decode_video
 
 __all__ = [
     "REASONS",

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from m5jax.data import (
+from m5jax.catalogues import (
     catalogue,
     catalogue_files,
     json_stream,
@@ -20,11 +20,11 @@ from m5jax.data import (
     m5product_regions,
     m5product_sets,
 )
-from m5jax.data.catalogue import Listing, Member, Rejection, RowError
-from m5jax.data.m5product_regions import Entry
-from m5jax.data.pool import KillablePool
+from m5jax.catalogues.catalogue import Listing, Member, Rejection, RowError
+from m5jax.catalogues.m5product_regions import Entry
 from m5jax.errors import DataError
 from m5jax.inputs import Inputs
+from m5jax.media.pool import KillablePool
 
 INFO, LABELS = "id_info_dict.json", "label_list.json"
 BETWEEN_PAIRS, BETWEEN_NAME_AND_VALUE = "#;#", "#:#"

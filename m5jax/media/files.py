@@ -4,6 +4,7 @@ Paths come from catalogues, which anyone may have written: nothing outside the c
 nothing but regular files. A shard is read through an index of its headers; it is never extracted.
 """
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -12,8 +13,6 @@ import os
 import pathlib
 import re
 from typing import Any
-
-from m5jax.data.catalogue import MediaRef
 
 REASONS = {
     # of the path and the file
@@ -45,6 +44,24 @@ MAX_TAR_SIZE = 1 << 62
 
 _SPAN = re.compile(r"(\d{1,18}):(\d{1,18})", re.ASCII)
 _databases: dict[pathlib.Path, tuple[tuple[int, int], Any]] = {}  # open in this process
+
+
+@dataclasses.dataclass(frozen=True)
+class MediaRef:
+    """Where the bytes of one media file lie, relative to the catalogue's folder.
+
+    Attributes:
+      path: the file, or the tar shard that holds it.
+      member: its name inside the shard; empty for a plain file.
+      sha256: what its bytes hashed to when the catalogue was written; empty if unknown.
+    """
+
+    path: str
+    member: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}!{self.member}" if self.member else self.path
 
 
 class MediaError(Exception):

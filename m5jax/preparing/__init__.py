@@ -1,0 +1,1 @@
+"""A catalogue to records, once: plan, shards, and who makes them."""
