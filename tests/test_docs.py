@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = [*ROOT.glob("configs/*.py"), *ROOT.glob("launch/*"), *ROOT.glob("m5jax/**/*.py")]
 SETTINGS = {path for path, _, _ in settings.describe(config_lib.Config, "config")}
-READERS = ("catalogue", "convert", "json_stream", *(f"m5product{x}" for x in ("", "_folders", "_regions", "_sets")))
+READERS = (*sorted((ROOT / "m5jax" / "catalogues").glob("*.py")), ROOT / "m5jax" / "preparing" / "convert.py")
 SECTIONS = {path.rpartition(".")[0] for path in SETTINGS}
 
 
@@ -43,7 +43,7 @@ def test_links_and_files_that_are_named_exist(path):
 
 def test_every_reason_and_every_key_of_a_catalogue_is_documented():
     page = named(ROOT / "docs" / "data.md")
-    code = "".join(named(ROOT / "m5jax" / "data" / f"{name}.py") for name in READERS)
+    code = "".join(map(named, READERS))
     of_rows = set(re.findall(r'RowError\(\s*"(\w+)"', code))
     of_rows |= set(re.findall(r'(?:Rejection|_unusable)\([^"]*?, "(\w+)"', code))
     assert len(of_rows) > 14

@@ -131,7 +131,7 @@ def test_without_the_media_extra_the_package_imports_and_names_what_is_missing(t
         "import pathlib, sys\n"
         "sys.modules['av'] = sys.modules['soundfile'] = None\n"
         "import m5jax.train, m5jax.evaluate, m5jax.export\n"
-        "from m5jax.data import media\n"
+        "from m5jax import media\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
         "try:\n    media.decode_video(data, 4, 16)\n"
         "except media.MediaError as error:\n    print(error.reason)\n"

@@ -115,7 +115,7 @@ def test_a_context_that_is_never_used_starts_no_process(tmp_path):
 def test_a_script_without_a_guarded_main_part_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from m5jax.data import pool\nimport hostile_tasks as tasks\npool.START_SECONDS = 4\n"
+        "from m5jax.media import pool\nimport hostile_tasks as tasks\npool.START_SECONDS = 4\n"
         "with pool.KillablePool(1, 30.0, tasks.no_initializer) as processes:\n"
         "    print(list(processes.map(tasks.square, [3])))\n"
     )
