@@ -108,7 +108,7 @@ def make(
 
 
 def forget(folder: pathlib.Path) -> None:
-    """Takes a plan away, and what is known of its shards: a preparation that is not complete begins anew."""
+    """Takes a plan away, and what is known of its shards: the next preparation reads and decodes all anew."""
     (folder / PLAN).unlink(missing_ok=True)
     for made in (FOLDER, "parts"):
         with contextlib.suppress(FileNotFoundError):

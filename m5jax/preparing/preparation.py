@@ -66,7 +66,6 @@ class Preparation:
         self._finish(facts)
         if not self.quiet:
             self._say()
-        plan.forget(self.folder)  # which is complete: nobody will go on with it
 
     def _make_shards(self) -> None:
         """Has all shards made that an earlier preparation has not finished."""
