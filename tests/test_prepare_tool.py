@@ -83,6 +83,19 @@ def test_a_folder_of_something_else_is_neither_used_nor_emptied(mixed, tmp_path,
     assert (code, "another vocabulary" in said["error"]) == (65, True)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "plan/thesis.jsonl", "parts/a.json", "vocab.txt", "a.jpg"])
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_what_somebody_else_calls_as_we_do_is_theirs(mixed, tmp_path, capsys, name, flags):
+    theirs = tmp_path / "theirs" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("[]")
+    code, said = run(capsys, mixed, tmp_path / "theirs", "--max-rejected=0.5", *flags)
+    assert code == 65
+    assert "which no preparation wrote" in said["error"]
+    assert [path for path in (tmp_path / "theirs").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == "[]"
+
+
 @pytest.mark.parametrize(
     "flags", [("--config.data.max_rejcted=1",), ("--wrokers=3",), ("--max-rejected=2",), ("--column=x=y",)]
 )

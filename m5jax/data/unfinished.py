@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 import uuid
 from collections.abc import Iterator
 
@@ -18,6 +19,11 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def finished(name: str) -> str:
+    """The name that a file will have once it is whole."""
+    return re.sub(rf"\.[0-9a-f]{{12}}{re.escape(SUFFIX)}$", "", name)
 
 
 def clear(folder: pathlib.Path) -> None:

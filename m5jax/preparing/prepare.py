@@ -5,6 +5,7 @@ another folder and the same dials find theirs. Every row is read once into a pla
 it by a runner (`shards.py`), and kept when a run is killed; the manifest, written last, makes the folder complete.
 """
 
+import fnmatch
 import json
 import pathlib
 import shutil
@@ -15,10 +16,18 @@ import filelock
 from m5jax import inputs, settings
 from m5jax.catalogues import layouts, toy
 from m5jax.config import Config
-from m5jax.data import prepared, records, tokenizer
+from m5jax.data import prepared, records, tokenizer, unfinished
 from m5jax.errors import ConfigError, DataError
-from m5jax.preparing import plan, preparation, shards
+from m5jax.preparing import preparation, shards
 from m5jax.progress import progress
+
+# What a preparation writes, and nothing else: whatever else lies in a folder is somebody's, and stays.
+OURS = (
+    *(prepared.MANIFEST, prepared.REJECTIONS, prepared.PAIRS, prepared.SETS, records.METADATA, "features.json"),
+    *("lock", "pieces.lock", "pieces-*.ids", "pieces-*.ends", "index-*.parquet", f"{records.DATASET}-*.array_record*"),
+    *("plan.json", "plan", "plan/*.jsonl", "parts", "parts/*.json", "parts/*.parquet"),
+    *tokenizer.FILES,
+)
 
 
 def prepare(config: Config, quiet: bool = False) -> prepared.Prepared:
@@ -87,6 +96,7 @@ def prepare_into(
       DataError: as `prepare`; or the folder was prepared of other facts, or holds something else.
     """
     if overwrite or not _is_complete(folder, facts):  # a complete folder is only read, and may be read-only
+        _require_ours(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / "lock"):
             if overwrite:
@@ -143,7 +153,7 @@ def _is_complete(folder: pathlib.Path, facts: dict[str, Any]) -> bool:
       DataError: it is prepared of others.
     """
     path = folder / prepared.MANIFEST
-    if not path.is_file():
+    if not path.is_file() or not (folder / records.METADATA).is_file():  # others have a manifest.json as well
         return False
     there = prepared.read_manifest(path)["facts"]
     if there != json.loads(json.dumps(facts)):
@@ -152,15 +162,23 @@ def _is_complete(folder: pathlib.Path, facts: dict[str, Any]) -> bool:
     return True
 
 
-def _clear(folder: pathlib.Path) -> None:
-    """Empties a prepared folder.
+def _require_ours(folder: pathlib.Path) -> None:
+    """Whether preparation may write into a folder and take away what it finds there.
 
     Raises:
-      DataError: it holds anything else.
+      DataError: it holds anything that no preparation writes.
     """
-    ours = (prepared.MANIFEST, plan.PLAN, plan.FOLDER)
+    there = sorted(folder.rglob("*"))
+    begun = any((folder / name).exists() for name in ("lock", records.METADATA))  # what is called so may be another's
+    for path in there:
+        name = path.relative_to(folder).as_posix()
+        finished = unfinished.finished(name)
+        if path.is_symlink() or not begun or not any(fnmatch.fnmatchcase(finished, ours) for ours in OURS):
+            raise DataError(f"{folder} holds {name}, which no preparation wrote: give a folder of its own")
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Empties a prepared folder, which holds nothing else."""
     there = [path for path in folder.iterdir() if path.name != "lock"]
-    if there and not any((folder / name).exists() for name in ours):
-        raise DataError(f"{folder} holds {there[0].name} and is no prepared folder: it is not emptied")
     for path in sorted(there, key=lambda path: path.name != prepared.MANIFEST):  # first, so that it is not complete
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
