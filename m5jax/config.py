@@ -71,6 +71,10 @@ class Checkpoint:
     from_scratch: bool = setting(False, "start anew although the run folder holds checkpoints (they are moved aside)")
 
 
+MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "compare")
+STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching")
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Which scores, and when."""
@@ -84,6 +88,10 @@ class Evaluate:
     neighbours: int = setting(10, "k of the nearest-neighbour classifier", low=1)
     probe: bool = setting(True, "train a linear probe on frozen embeddings at the end")
     cluster: bool = setting(True, "cluster the gallery at the end")
+    studies: tuple[str, ...] = setting(
+        STUDIES, "what else is found out at the end (docs/evaluation.md)", choices=STUDIES
+    )
+    study_listings: int = setting(2000, "listings of a split at most that a study embeds again", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +129,17 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compare:
+    """Runs side by side (mode=compare)."""
+
+    runs: tuple[str, ...] = setting((), "folders of two or more scored runs; the others are told from the first")
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One run."""
 
-    mode: str = setting("train", "what to do", choices=("train", "evaluate", "export", "prepare", "validate", "table"))
+    mode: str = setting("train", "what to do", choices=MODES)
     workdir: str = setting("runs/default", "run folder")
     seed: int = setting(0, "a batch and a key are functions of (seed, step)", low=0)
     steps: int = setting(1000, "optimizer steps; 0 = config.epochs says how long", low=0)
@@ -149,6 +164,7 @@ class Config:
     export: Export = section(Export)
     logging: Logging = section(Logging)
     table: Table = section(Table)
+    compare: Compare = section(Compare)
 
 
 MAX_STRIP_PIXELS = 65_000

@@ -54,17 +54,17 @@ def subsets(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 class Embedder:
-    """Embeds splits of one prepared catalogue with one model."""
+    """Embeds listings with one model, in chosen subsets of modalities; compiled once."""
 
     def __init__(
         self,
         model: Model,
         config: Config,
-        prepared: Prepared,
         mesh: jax.sharding.Mesh,
+        params: Params,
         wanted: Mapping[str, tuple[str, ...]],
     ):
-        self._config, self._prepared, self._mesh = config, prepared, mesh
+        self._config, self._mesh, self._params = config, mesh, params
 
         def embed(params: Params, batch: Batch) -> dict:
             pairs = model.embed(params, batch, wanted)
@@ -78,24 +78,34 @@ class Embedder:
         # Every process needs every row: gathered here, once, by the compiler.
         self._embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
 
-    def batches(self, params: Params, split: str, start: int = 0) -> Iterator[Embeddings]:
+    def batches(
+        self, prepared: Prepared, split: str, *, start: int = 0, rows: np.ndarray | None = None
+    ) -> Iterator[Embeddings]:
         """Embeddings batch by batch from batch `start` on, padding taken off; the same on every process."""
         share = pipeline.Share(*distributed.share())
-        total, size = self._prepared.splits[split], self._config.evaluate.batch_size
-        batches = pipeline.evaluation_batches(self._prepared, self._config, split, start=start, share=share)
+        total, size = prepared.splits[split] if rows is None else len(rows), self._config.evaluate.batch_size
+        batches = pipeline.evaluation_batches(prepared, self._config, split, start=start, share=share, rows=rows)
         for number, batch in enumerate(batches, start):
-            made = jax.device_get(self._embed(params, distributed.to_devices(batch, self._mesh)))
+            made = jax.device_get(self._embed(self._params, distributed.to_devices(batch, self._mesh)))
             yield Embeddings(**made).rows(slice(min(size, total - number * size)))
 
-    def split(self, params: Params, split: str) -> Embeddings:
-        """The embeddings of a whole split, row i for record i.
+    def split(
+        self, prepared: Prepared, split: str, *, rows: np.ndarray | None = None, quiet: bool = False
+    ) -> Embeddings:
+        """The embeddings of a whole split, row i for record i, or of the listings at some positions.
+
+        Args:
+          prepared: the records.
+          split: of the catalogue.
+          rows: positions of the listings; None = all.
+          quiet: without a bar that shows how far it is.
 
         Raises:
-          DataError: the rows do not add up to the listings of the split.
+          DataError: the rows do not add up to the listings.
         """
-        parts, total = [], self._prepared.splits[split]
-        with progress(f"embedding {split}", total, quiet=not distributed.is_lead()) as advance:
-            for part in self.batches(params, split):
+        parts, total = [], prepared.length(split) if rows is None else len(rows)
+        with progress(f"embedding {split}", total, quiet=quiet or not distributed.is_lead()) as advance:
+            for part in self.batches(prepared, split, rows=rows):
                 parts.append(part)
                 advance(len(part))
         whole = concatenate(parts)

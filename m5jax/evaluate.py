@@ -1,19 +1,26 @@
 """Scores of a model: a few while it trains, all of them and the report at the end or on a checkpoint."""
 
+import functools
 import json
 import shlex
 import sys
-from typing import Any
+from collections.abc import Mapping
 
 import jax
+import numpy as np
 
 from m5jax import distributed, writers
 from m5jax.config import Config
-from m5jax.embed import Embedder, concatenate, subsets
+from m5jax.data.prepared import Prepared
+from m5jax.embed import Embedder, Embeddings, concatenate, subsets
 from m5jax.evals import suite
+from m5jax.evals.retrieval import Retrieval
 from m5jax.models.interface import Params
 from m5jax.report import page
+from m5jax.report.scored import Scored
 from m5jax.run import Run, open_run
+from m5jax.studies import registry
+from m5jax.studies.subject import Embed, Subject
 
 HEADLINES = ("retrieval/category/fused/p@1", "retrieval/category/fused/map@10", "retrieval/instance/fused/p@1")
 SOURCES_SHOWN = 10  # on the screen; `scores.json` has those of every source that was scored
@@ -34,7 +41,7 @@ def evaluate(config: Config) -> None:
 
 def during(run: Run, params: Params, step: int) -> None:
     """Retrieval scores of the moment, added to `evaluations.jsonl`."""
-    embedded = _embed(run, params, ("query", "gallery"))
+    embedded = _embedded(run, _embed_with(run, params), ("query", "gallery"))
     if not embedded or not distributed.is_lead():
         return
     scores = suite.retrieve(embedded["query"], embedded["gallery"], run.config).scores
@@ -44,12 +51,38 @@ def during(run: Run, params: Params, step: int) -> None:
 
 
 def final(run: Run, params: Params, step: int) -> None:
-    """All scores: `scores.json`, the table on the screen, and the report."""
-    embedded = _embed(run, params, ("train", "val", "gallery", "query"))
+    """All scores and studies: `scores.json`, `studies.json`, the table on the screen, and the report."""
+    embed = _embed_with(run, params)
+    embedded = _embedded(run, embed, ("train", "val", "gallery", "query"))
+    scores, results = _scores(run, embedded)
+    subject = Subject(run.config, run.prepared, embedded, scores, results, embed)
+    findings = registry.chosen(subject)  # by every process: studies embed more
     if not distributed.is_lead():
         return
+    for path, value in ((run.folder.scores, scores), (run.folder.studies, findings)):
+        path.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
+    _append(run, step, scores)
+    print(table(scores, tuple(subsets(run.config))), flush=True)
+    page.write(
+        Scored(
+            folder=run.folder,
+            prepared=run.prepared,
+            config=run.config,
+            step=step,
+            parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+            command=f"python -m m5jax.main {shlex.join(sys.argv[1:])}",
+            scores=scores,
+            results=results,
+            embedded=embedded,
+            findings=findings,
+        )
+    )
+
+
+def _scores(run: Run, embedded: dict[str, suite.Split]) -> tuple[suite.Scores, dict[tuple[str, str], Retrieval]]:
+    """All scores of a run, and what its queries found."""
     scores: suite.Scores = {}
-    results: dict[tuple[str, str], Any] = {}
+    results: dict[tuple[str, str], Retrieval] = {}
     if "query" in embedded and "gallery" in embedded:
         retrieved = suite.retrieve(embedded["query"], embedded["gallery"], run.config)
         scores, results = dict(retrieved.scores), retrieved.results
@@ -60,29 +93,29 @@ def final(run: Run, params: Params, step: int) -> None:
         scores |= suite.classify(embedded["train"], _joined(held_out), run.config)
     if run.config.evaluate.cluster and "gallery" in embedded:
         scores |= suite.cluster(embedded["gallery"], run.config)
-    run.folder.scores.write_text(json.dumps(scores, indent=1), encoding="utf-8")
-    _append(run, step, scores)
-    print(table(scores, tuple(subsets(run.config))), flush=True)
-    page.write(
-        page.Scored(
-            folder=run.folder,
-            prepared=run.prepared,
-            config=run.config,
-            step=step,
-            parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
-            command=f"python -m m5jax.main {shlex.join(sys.argv[1:])}",
-            scores=scores,
-            results=results,
-            embedded=embedded,
-        )
-    )
+    return scores, results
 
 
-def _embed(run: Run, params: Params, splits: tuple[str, ...]) -> dict[str, suite.Split]:
+def _embed_with(run: Run, params: Params) -> Embed:
+    """Embeds with a model; what asks for the same subsets again finds it compiled."""
+
+    @functools.cache
+    def embedder(wanted: tuple[tuple[str, tuple[str, ...]], ...]) -> Embedder:
+        return Embedder(run.model, run.config, run.mesh, params, dict(wanted))
+
+    def embed(
+        prepared: Prepared, split: str, wanted: Mapping[str, tuple[str, ...]], rows: np.ndarray | None
+    ) -> Embeddings:
+        return embedder(tuple(wanted.items())).split(prepared, split, rows=rows)
+
+    return embed
+
+
+def _embedded(run: Run, embed: Embed, splits: tuple[str, ...]) -> dict[str, suite.Split]:
     """Index and embeddings of those splits that the catalogue has."""
-    embedder = Embedder(run.model, run.config, run.prepared, run.mesh, subsets(run.config))
     there = [split for split in splits if split in run.prepared.splits]
-    return {split: suite.Split(run.prepared.index(split), embedder.split(params, split)) for split in there}
+    wanted = subsets(run.config)
+    return {split: suite.Split(run.prepared.index(split), embed(run.prepared, split, wanted, None)) for split in there}
 
 
 def _joined(splits: list[suite.Split]) -> suite.Split:

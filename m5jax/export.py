@@ -17,6 +17,7 @@ import numpy as np
 from m5jax import distributed, settings
 from m5jax.catalogues import catalogue
 from m5jax.config import Config
+from m5jax.data.prepared import Prepared
 from m5jax.embed import Embedder, concatenate
 from m5jax.errors import DataError
 from m5jax.models.interface import Params
@@ -74,12 +75,12 @@ def write(run: Run, params: Params, step: int) -> None:
     shards = _plan(run)
     written = _verified(folder, facts) if distributed.is_lead() else []
     done = distributed.from_lead(len(written))
-    embedder = Embedder(run.model, run.config, run.prepared, run.mesh, wanted)
+    embedder = Embedder(run.model, run.config, run.mesh, params, wanted)
     rows = sum(shard.stop - shard.start for shard in shards)
     with progress("exporting", rows, quiet=not distributed.is_lead()) as advance:
         advance(sum(shard.stop - shard.start for shard in shards[:done]))
         for shard in shards[done:]:
-            arrays = _embed(embedder, params, shard, run.config)
+            arrays = _embed(embedder, run.prepared, shard, run.config)
             if distributed.is_lead():
                 written.append(_save(folder, shard, arrays, chosen.dtype))
                 _write(folder / PARTIAL, {"facts": facts, "shards": written})
@@ -118,10 +119,10 @@ def _rows_per_file(config: Config) -> int:
     return max(1, config.export.shard_listings // batch) * batch
 
 
-def _embed(embedder: Embedder, params: Params, shard: _Shard, config: Config) -> dict[str, np.ndarray]:
+def _embed(embedder: Embedder, prepared: Prepared, shard: _Shard, config: Config) -> dict[str, np.ndarray]:
     """The vectors of a shard's rows per subset, float32 [rows, D]."""
     batch, parts = config.evaluate.batch_size, []
-    batches = embedder.batches(params, shard.split, start=shard.start // batch)
+    batches = embedder.batches(prepared, shard.split, start=shard.start // batch)
     while sum(map(len, parts)) < shard.stop - shard.start:
         parts.append(next(batches))
     return concatenate(parts).vectors

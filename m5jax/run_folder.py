@@ -23,6 +23,7 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.scores = self.path / "scores.json"
+        self.studies = self.path / "studies.json"
         self.evaluations = self.path / "evaluations.jsonl"
         self.report = self.path / "report.html"
         self.validation = self.path / "validation.json"

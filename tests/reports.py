@@ -17,7 +17,7 @@ from m5jax.embed import Embeddings
 from m5jax.evals import suite
 from m5jax.evals.suite import Split
 from m5jax.modalities import State
-from m5jax.report.page import Scored
+from m5jax.report.scored import Scored
 from m5jax.run_folder import RunFolder
 
 DIM = 8

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rankings import random, signs, slow_ranking, unit
 from sklearn.metrics import average_precision_score
 
-from m5jax.evals import retrieval
+from m5jax.evals import retrieval, search
 
 
 def evaluate(queries, gallery, query_labels, gallery_labels, **options):
@@ -98,7 +98,7 @@ def test_scores_agree_with_loops(queries, gallery, classes, seed):
 
 
 def test_full_map_agrees_with_scikit_learn(monkeypatch):
-    monkeypatch.setattr(retrieval, "FULL_RANKING_QUERIES", 32)  # so that the queries fill several blocks
+    monkeypatch.setattr(search, "RANKED_AT_ONCE", 32)  # so that the queries fill several blocks
     vectors, labels = random((150, 12), 9), np.random.default_rng(9).integers(0, 6, 150)
     scores = evaluate(vectors, vectors, labels, labels, exclude=np.arange(150), ks=(1, 150)).scores
     cosines = unit(vectors) @ unit(vectors).T

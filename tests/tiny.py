@@ -17,6 +17,7 @@ def get_config():
                 checkpoint__every=3,
                 evaluate__probe=False,
                 evaluate__cluster=False,
+                evaluate__studies=(),
             )
         )
     )

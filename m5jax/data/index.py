@@ -34,6 +34,10 @@ class Index:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self, keep: np.ndarray) -> "Index":
+        """The rows that `keep` selects."""
+        return Index(**{field.name: getattr(self, field.name)[keep] for field in dataclasses.fields(Index)})
+
 
 def index_row(record: Record, prints: Fingerprints) -> dict[str, Any]:
     """What the index of its split keeps of a record and of its fingerprints, as JSON holds it."""

@@ -102,11 +102,21 @@ def _chosen(prepared: Prepared, config: Config, split: str) -> np.ndarray | None
 
 
 def evaluation_batches(
-    prepared: Prepared, config: Config, split: str, *, start: int = 0, share: Share = ALONE
+    prepared: Prepared,
+    config: Config,
+    split: str,
+    *,
+    start: int = 0,
+    share: Share = ALONE,
+    rows: np.ndarray | None = None,
 ) -> Iterator[Arrays]:
-    """A split in record order, from batch `start` on, its last batch padded with listings of ``valid`` false."""
+    """A split in record order, from batch `start` on, its last batch padded with listings of ``valid`` false.
+
+    `rows` are the positions of the listings to read, None = all.
+    """
     transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path))
-    source = _Padded(prepared.records(split, transform.tokenizer), config.evaluate.batch_size)
+    records = prepared.records(split, transform.tokenizer)
+    source = _Padded(records if rows is None else _Chosen(records, rows), config.evaluate.batch_size)
     drafts = grain.MapDataset.source(source).map(transform.draft)
     batches = batching.batches(drafts, transform.batch, config.evaluate.batch_size // share.count)
     return _iterate(batches[share.index :: share.count][start:], config)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from m5jax.evals import retrieval
+from m5jax.evals import search
 
 TEMPERATURE = 0.07
 PROBE_C = 0.1  # inverse strength of the L2 penalty
@@ -54,7 +54,7 @@ def nearest_neighbours(
     voters, labelled = train_valid & (train_labels >= 0), test_labels >= 0
     scores = _counts(int(voters.sum()), labelled, test_valid)
     if voters.any() and labelled.any():
-        rows, cosines = retrieval.top_k(
+        rows, cosines = search.top_k(
             test[labelled],
             train,
             k,

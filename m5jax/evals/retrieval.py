@@ -1,59 +1,18 @@
-"""Exact nearest neighbours, and retrieval scores under a named protocol.
+"""Retrieval scores under a named protocol.
 
 Sees arrays of embeddings and labels only. Labels are integers from 0 up; -1 = unknown.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from m5jax.objectives.numerics import normalise
+from m5jax.evals import search
+from m5jax.evals.protocols import PROTOCOLS, Protocol
 
-BLOCK = 1024  # rows compared at once, on either side; of 256 to 4096 the fastest on CPU
 FULL_RANKING_LIMIT = 20_000  # largest gallery that is ranked whole
-FULL_RANKING_QUERIES = 256  # queries that rank it at once
-
-_normalise = jax.jit(normalise)
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """A named, exact definition of the retrieval scores, in the words a report prints.
-
-    Scores compare only under one protocol; a definition that changes gets a new name.
-    """
-
-    name: str
-    score: str
-    relevant: str
-    self_match: str
-    ties: str
-    at_k: str
-    average_precision: str
-    missing: str
-
-    def describe(self) -> str:
-        """The rules, one a line."""
-        return "\n".join(f"{rule.replace('_', ' ')}: {text}" for rule, text in dataclasses.asdict(self).items())
-
-
-PROTOCOLS = {
-    "standard": Protocol(
-        name="standard",
-        score="cosine",
-        relevant="gallery rows with the query's label; a query without label or without any such row is left out",
-        self_match="the query's own gallery row is removed before the top k are taken",
-        ties="of equal scores the lower gallery row comes first",
-        at_k="p@k = hits / k; recall@k = hits / positives; hit@k = any hit; mrr within the largest k",
-        average_precision="precision at each hit, summed, / min(k, positives); map ranks the whole gallery",
-        missing="without an embedding a query scores 0, and a gallery row is never found but stays a positive",
-    )
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +77,22 @@ def evaluate(
     if not ks or min(ks) < 1:
         raise ValueError(f"ks = {tuple(ks)} must be one or more ranks, each at least 1")
     exclude = np.full(len(query_embeddings), -1) if exclude is None else exclude
-    queries, gallery = _sides(query_embeddings, query_valid, exclude, gallery_embeddings, gallery_valid)
-    _check_length("query", query_embeddings, query_labels=query_labels)
-    _check_length("gallery", gallery_embeddings, gallery_labels=gallery_labels)
+    search.check(query_embeddings, query_valid, exclude, gallery_embeddings, gallery_valid)
+    search.check_length("query", query_embeddings, query_labels=query_labels)
+    search.check_length("gallery", gallery_embeddings, gallery_labels=gallery_labels)
 
     positives = _count_positives(query_labels, gallery_labels, exclude)
     scored = np.flatnonzero(positives)
     labels, positives = query_labels[scored], positives[scored]
-    queries = _Rows(*(array[scored] for array in queries))
-    neighbours, _ = _search(queries, gallery, max(ks), BLOCK)
+    asked = query_embeddings[scored]
+    neighbours, _ = search.top_k(
+        asked,
+        gallery_embeddings,
+        max(ks),
+        query_valid=query_valid[scored],
+        gallery_valid=gallery_valid,
+        exclude=exclude[scored],
+    )
     hits = (neighbours >= 0) & (gallery_labels[neighbours] == labels[:, None])
     first_hit_rank = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
     average_precision = _precision_at_hits(hits).sum(axis=1) / np.minimum(max(ks), positives)
@@ -135,142 +101,27 @@ def evaluate(
     if len(scored):
         scores |= _scores_within(hits, positives, ks)
         scores["mrr"] = float(np.mean(hits.any(axis=1) / np.maximum(first_hit_rank, 1)))
-        scores["coverage"] = float(np.mean(queries.valid))
+        scores["coverage"] = float(np.mean(query_valid[scored]))
     if len(scored) and len(gallery_labels) <= FULL_RANKING_LIMIT:
-        scores["map"] = float(np.mean(_full_average_precision(queries, gallery, labels, gallery_labels, positives)))
+        scores["map"] = float(
+            np.mean(_full_average_precision(asked, gallery_embeddings, labels, gallery_labels, positives, masks))
+        )
     return Retrieval(PROTOCOLS[protocol], scores, scored, neighbours, average_precision, first_hit_rank)
 
 
-def top_k(
-    queries: Float[np.ndarray, "q d"],
-    gallery: Float[np.ndarray, "g d"],
-    k: int,
-    *,
-    query_valid: Bool[np.ndarray, "q"],
-    gallery_valid: Bool[np.ndarray, "g"],
-    exclude: Int[np.ndarray, "q"],
-    block: int = BLOCK,
-) -> tuple[Int[np.ndarray, "q k"], Float[np.ndarray, "q k"]]:
-    """The k gallery rows of the largest cosine to each query, exactly; of equal cosines the lower row comes first.
-
-    Compares `block` queries with `block` gallery rows at a time, every block padded to that shape: one compilation
-    serves any number of rows, and the device holds the queries, their best k so far and one block of scores.
-
-    Args:
-      queries, gallery: need not have unit length; a zero row has cosine 0 to everything.
-      k: neighbours to return; may exceed the gallery.
-      query_valid, gallery_valid: false = the query finds nothing; the row is never found.
-      exclude: gallery row that the query may not find, -1 = none.
-      block: rows compared at once.
-
-    Returns:
-      Gallery rows, int32, best first, -1 where there are fewer than k; and their cosines, float32, -inf there.
-
-    Raises:
-      ValueError: the arrays do not fit together, or an embedding marked valid is not finite.
-    """
-    return _search(*_sides(queries, query_valid, exclude, gallery, gallery_valid), k, block)
-
-
-class _Rows(NamedTuple):
-    """Rows of one side, all of them on the host or a padded block of them on the device.
-
-    Attributes:
-      vectors: float [N, D]; unit length on the device.
-      valid: bool [N], false = no embedding, or padding.
-      gallery_row: int [N], of a gallery row its number, of a query the row it may not find.
-    """
-
-    vectors: np.ndarray | Array
-    valid: np.ndarray | Array
-    gallery_row: np.ndarray | Array
-
-
-def _sides(
-    queries: np.ndarray, query_valid: np.ndarray, exclude: np.ndarray, gallery: np.ndarray, gallery_valid: np.ndarray
-) -> tuple[_Rows, _Rows]:
-    """Queries and gallery, checked to fit together."""
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise ValueError(f"queries {queries.shape} and gallery {gallery.shape} must be [rows, D] with one D")
-    _check_length("query", queries, query_valid=query_valid, exclude=exclude)
-    _check_length("gallery", gallery, gallery_valid=gallery_valid)
-    wrong = (exclude < -1) | (exclude >= len(gallery))
-    if wrong.any():
-        raise ValueError(f"exclude names gallery row {exclude[wrong][0]} of {len(gallery)}; use -1 for none")
-    return _Rows(queries, query_valid, exclude), _Rows(gallery, gallery_valid, np.arange(len(gallery)))
-
-
-def _check_length(side: str, embeddings: np.ndarray, **arrays: np.ndarray) -> None:
-    for name, array in arrays.items():
-        if array.shape != embeddings.shape[:1]:
-            raise ValueError(f"{name} has shape {array.shape}, but there are {len(embeddings)} {side} embeddings")
-
-
-def _search(queries: _Rows, gallery: _Rows, k: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    query_blocks = list(_blocks("query", queries, block))
-    nothing = np.full((block, k), -1, np.int32), np.full((block, k), -np.inf, np.float32)
-    best = [nothing] * len(query_blocks)
-    for gallery_block in _blocks("gallery", gallery, block):
-        best = [_merge(*found, asked, gallery_block) for found, asked in zip(best, query_blocks, strict=True)]
-    rows, cosines = (np.concatenate([none[:0], *found]) for none, *found in zip(nothing, *best, strict=True))
-    return rows[: len(queries.valid)], cosines[: len(queries.valid)]
-
-
-def _blocks(side: str, rows: _Rows, block: int) -> Iterator[_Rows]:
-    """The rows in blocks of one shape on the device, normalised; what stands in rows without embedding is not read."""
-    for start in range(0, len(rows.valid), block):
-        vectors, valid, gallery_row = (array[start : start + block] for array in rows)
-        vectors = np.where(valid[:, None], vectors, 0).astype(np.float32)
-        broken = start + np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
-            raise ValueError(f"{side} embedding {broken[0]} is marked valid but is not finite; mark it invalid")
-        padding = (0, block - len(valid))
-        yield _Rows(
-            _normalise(np.pad(vectors, (padding, (0, 0)))),
-            np.pad(valid, padding),
-            np.pad(gallery_row.astype(np.int32), padding),
-        )
-
-
-@jax.jit
-def _cosines(queries: _Rows, gallery: _Rows) -> Float[Array, "q g"]:
-    """Cosines of every query with every gallery row; -inf where the query may not find the row."""
-    # Accelerators would round the factors to 10 bits or fewer, which reorders close neighbours.
-    cosines = jnp.einsum("qd,gd->qg", queries.vectors, gallery.vectors, precision=jax.lax.Precision.HIGHEST)
-    own = queries.gallery_row[:, None] == gallery.gallery_row[None]
-    findable = queries.valid[:, None] & gallery.valid[None] & ~own
-    return jnp.where(findable, jnp.where(cosines == 0, 0.0, cosines), -jnp.inf)  # -0 would rank below 0
-
-
-@jax.jit
-def _merge(
-    rows: Int[Array, "q k"], cosines: Float[Array, "q k"], queries: _Rows, gallery: _Rows
-) -> tuple[Int[Array, "q k"], Float[Array, "q k"]]:
-    """The best k of what was found so far and of one more gallery block, which holds higher rows.
-
-    `jax.lax.top_k` takes the earlier of equals, so what was found so far stands first: the lower row wins a tie, and
-    "none" (-1 at -inf) wins over a row that may not be found.
-    """
-    new = _cosines(queries, gallery)
-    all_rows = jnp.concatenate([rows, jnp.broadcast_to(gallery.gallery_row[None], new.shape)], axis=1)
-    best, at = jax.lax.top_k(jnp.concatenate([cosines, new], axis=1), cosines.shape[1])
-    return jnp.take_along_axis(all_rows, at, axis=1), best
-
-
 def _full_average_precision(
-    queries: _Rows, gallery: _Rows, labels: np.ndarray, gallery_labels: np.ndarray, positives: np.ndarray
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    positives: np.ndarray,
+    masks: dict[str, np.ndarray],
 ) -> Float[np.ndarray, "q"]:
     """Average precision of each query over the whole gallery."""
-    gallery_blocks = list(_blocks("gallery", gallery, BLOCK))
     average_precision = np.zeros(len(labels))
-    for number, query_block in enumerate(_blocks("query", queries, FULL_RANKING_QUERIES)):
-        part = slice(number * FULL_RANKING_QUERIES, (number + 1) * FULL_RANKING_QUERIES)
-        cosines = np.concatenate([_cosines(query_block, block) for block in gallery_blocks], axis=1)
-        cosines = cosines[: len(labels[part]), : len(gallery_labels)]
-        relevant = (gallery_labels == labels[part, None]) & (cosines > -np.inf)
-        ranking = np.argsort(-cosines, axis=1, kind="stable")
-        precision = _precision_at_hits(np.take_along_axis(relevant, ranking, axis=1))
-        average_precision[part] = precision.sum(axis=1) / positives[part]
+    for part, order in search.rankings(queries, gallery, **masks):
+        relevant = (gallery_labels[order] == labels[part, None]) & (order >= 0)
+        average_precision[part] = _precision_at_hits(relevant).sum(axis=1) / positives[part]
     return average_precision
 
 

@@ -29,8 +29,7 @@ class Split:
 
     def rows(self, keep: np.ndarray) -> "Split":
         """The rows where `keep` holds."""
-        index = Index(**{f.name: getattr(self.index, f.name)[keep] for f in dataclasses.fields(Index)})
-        return Split(index, self.embeddings.rows(keep))
+        return Split(self.index.rows(keep), self.embeddings.rows(keep))
 
 
 @dataclasses.dataclass(frozen=True)

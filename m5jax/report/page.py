@@ -3,7 +3,6 @@
 What it says is gathered here and in the modules it imports; how it looks is `page.html.j2`.
 """
 
-import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -11,50 +10,21 @@ import json
 import math
 import pathlib
 import platform
-from collections.abc import Mapping
 from typing import Any
 
 from m5jax import distributed, embed, inputs, modalities, settings, writers
 from m5jax.config import Config
 from m5jax.data import pipeline, unfinished
-from m5jax.data.prepared import Prepared
 from m5jax.evals import suite
-from m5jax.evals.retrieval import PROTOCOLS, Retrieval
-from m5jax.evals.suite import Scores, Split
-from m5jax.report import agreement, curves, figures, health, html, tables
+from m5jax.evals.protocols import PROTOCOLS
+from m5jax.evals.suite import Scores
+from m5jax.report import agreement, curves, figures, health, html, studies, tables
 from m5jax.report.cards import Answers
-from m5jax.run_folder import RunFolder
+from m5jax.report.scored import Scored
 
 QUERIES, EXTREMES = 12, 5  # queries shown, and those at either end
 HARMONY_CATEGORIES = 8
 LIBRARIES = ("m5jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Scored:
-    """A model that was scored: all that a report tells of.
-
-    Attributes:
-      folder: the run folder; its logs are read and the report is written there.
-      prepared: the catalogue's records.
-      config: the settings.
-      step: updates the model has seen.
-      parameters: numbers it consists of.
-      command: the command line that scored it.
-      scores: all scores, as in `scores.json`.
-      results: per task and subset, what the queries found; empty without queries that have an answer.
-      embedded: per split, index and embeddings.
-    """
-
-    folder: RunFolder
-    prepared: Prepared
-    config: Config
-    step: int
-    parameters: int
-    command: str
-    scores: Scores
-    results: Mapping[tuple[str, str], Retrieval]
-    embedded: Mapping[str, Split]
 
 
 def write(scored: Scored) -> None:
@@ -78,6 +48,7 @@ def render(scored: Scored) -> str:
         "protocol": PROTOCOLS[scored.config.evaluate.protocol].describe().splitlines(),
         "reproduce": _reproduce(scored),
         "several_sources": len({source for split in scored.embedded.values() for source in split.index.sources}) > 1,
+        "studies": studies.views(scored),
         "guessing": math.log(scored.config.batch_size),
     }
     page |= _scores(scored, subsets) | _answers(scored) | _health(scored)

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rankings import random, signs, slow_ranking, unit
 
-from m5jax.evals import retrieval
+from m5jax.evals import search
 
 BLOCK = 16  # small, so that few rows make several blocks
 SOME_ROWS = st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
 
 
 def top_k(queries, gallery, k, query_valid=None, gallery_valid=None, exclude=None, block=BLOCK):
-    return retrieval.top_k(
+    return search.top_k(
         queries,
         gallery,
         k,
@@ -43,8 +43,8 @@ def test_top_k_agrees_with_a_full_sort(queries, gallery, k, seed):
 
 
 def test_top_k_of_ordinary_vectors_over_several_default_blocks():
-    queries, gallery = random((retrieval.BLOCK + 30, 24), 1), random((2 * retrieval.BLOCK + 300, 24), 2)
-    rows, _ = top_k(queries, gallery, 10, block=retrieval.BLOCK)
+    queries, gallery = random((search.BLOCK + 30, 24), 1), random((2 * search.BLOCK + 300, 24), 2)
+    rows, _ = top_k(queries, gallery, 10, block=search.BLOCK)
     exact = np.argsort(-unit(queries) @ unit(gallery).T, axis=1)[:, :10]
     assert (rows == exact).mean() > 0.999  # float32 may swap cosines that differ in the seventh digit
 
@@ -140,13 +140,13 @@ def test_more_rows_need_no_further_compilation():
 
 
 def test_no_more_than_a_block_is_compared_at_once(monkeypatch):
-    shapes, merge = set(), retrieval._merge
+    shapes, merge = set(), search._merge
 
     def spy(rows, cosines, queries, gallery):
         shapes.update([(side.vectors.shape, side.valid.shape) for side in (queries, gallery)])
         shapes.add(rows.shape)
         return merge(rows, cosines, queries, gallery)
 
-    monkeypatch.setattr(retrieval, "_merge", spy)
+    monkeypatch.setattr(search, "_merge", spy)
     top_k(random((70, 24)), random((200, 24)), 3)
     assert shapes == {((BLOCK, 24), (BLOCK,)), (BLOCK, 3)}

@@ -1,0 +1,28 @@
+"""How each study is shown: its section of the report, in the order of the page.
+
+A study NAME has the template `NAME.html.j2`, which finds here what its view made as `study`. A study that had nothing to
+work on is a section that says why.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from m5jax.report.scored import Scored
+from m5jax.studies.subject import Finding
+
+View = Callable[[Finding, Scored], dict[str, Any]]
+
+VIEWS: dict[str, tuple[str, View]] = {}
+"""By name: the title of the section, and what its template needs, made of what the study found."""
+
+
+def views(scored: Scored) -> list[dict[str, Any]]:
+    """The sections of the studies that were made: name, title, why it was skipped (or ""), and what its view made."""
+    sections = []
+    for name, (title, view) in VIEWS.items():
+        finding = scored.findings.get(name)
+        if finding is not None:
+            reason = finding.get("skipped", "")
+            made = {} if reason else view(finding, scored)
+            sections.append({"name": name, "title": title, "skipped": reason, **made})
+    return sections

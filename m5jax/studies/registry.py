@@ -1,0 +1,14 @@
+"""The studies by name, in the order of the report."""
+
+from collections.abc import Callable
+
+from m5jax.studies.subject import Finding, Subject
+
+Study = Callable[[Subject], Finding]
+
+STUDIES: dict[str, Study] = {}
+
+
+def chosen(subject: Subject) -> dict[str, Finding]:
+    """What the studies of `config.evaluate.studies` found, by name."""
+    return {name: study(subject) for name, study in STUDIES.items() if name in subject.config.evaluate.studies}
