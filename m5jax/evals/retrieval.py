@@ -85,14 +85,8 @@ def evaluate(
     scored = np.flatnonzero(positives)
     labels, positives = query_labels[scored], positives[scored]
     asked = query_embeddings[scored]
-    neighbours, _ = search.top_k(
-        asked,
-        gallery_embeddings,
-        max(ks),
-        query_valid=query_valid[scored],
-        gallery_valid=gallery_valid,
-        exclude=exclude[scored],
-    )
+    sides = {"query_valid": query_valid[scored], "gallery_valid": gallery_valid, "exclude": exclude[scored]}
+    neighbours, _ = search.top_k(asked, gallery_embeddings, max(ks), block=search.BLOCK, **sides)
     hits = (neighbours >= 0) & (gallery_labels[neighbours] == labels[:, None])
     first_hit_rank = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
     average_precision = _precision_at_hits(hits).sum(axis=1) / np.minimum(max(ks), positives)
@@ -104,7 +98,7 @@ def evaluate(
         scores["coverage"] = float(np.mean(query_valid[scored]))
     if len(scored) and len(gallery_labels) <= FULL_RANKING_LIMIT:
         scores["map"] = float(
-            np.mean(_full_average_precision(asked, gallery_embeddings, labels, gallery_labels, positives, masks))
+            np.mean(_full_average_precision(asked, gallery_embeddings, labels, gallery_labels, positives, sides))
         )
     return Retrieval(PROTOCOLS[protocol], scores, scored, neighbours, average_precision, first_hit_rank)
 
@@ -115,11 +109,11 @@ def _full_average_precision(
     labels: np.ndarray,
     gallery_labels: np.ndarray,
     positives: np.ndarray,
-    masks: dict[str, np.ndarray],
+    sides: dict[str, np.ndarray],
 ) -> Float[np.ndarray, "q"]:
     """Average precision of each query over the whole gallery."""
     average_precision = np.zeros(len(labels))
-    for part, order in search.rankings(queries, gallery, **masks):
+    for part, order in search.rankings(queries, gallery, **sides):
         relevant = (gallery_labels[order] == labels[part, None]) & (order >= 0)
         average_precision[part] = _precision_at_hits(relevant).sum(axis=1) / positives[part]
     return average_precision

@@ -1,6 +1,6 @@
 """How each study is shown: its section of the report, in the order of the page.
 
-A study NAME has the template `NAME.html.j2`, which finds here what its view made as `study`. A study that had nothing to
+A study NAME has the template `NAME.html.j2`, which finds what its view made as `study`. A study that had nothing to
 work on is a section that says why.
 """
 
