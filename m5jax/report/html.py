@@ -54,6 +54,15 @@ def shorten(text: str) -> str:
     return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
 
 
+def sentence(text: str, **quoted: object) -> markupsafe.Markup:
+    """A sentence with quoted text of sellers, `sentence("{name} loses", name=category)`, for a page to print as it is.
+
+    Every quotation is shortened, cleaned and escaped, and keeps its direction of writing to itself.
+    """
+    bdi = {name: markupsafe.Markup("<bdi>{}</bdi>").format(clean(shorten(str(value)))) for name, value in quoted.items()}
+    return markupsafe.escape(text).format(**bdi)
+
+
 def percent(share: float) -> str:
     """A share as precise as it makes sense: 48 %, 9.2 %, under 0.1 %."""
     hundred = 100 * share

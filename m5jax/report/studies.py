@@ -1,7 +1,8 @@
-"""How each study is shown: its section of the report, in the order of the page.
+"""How each study is shown: its section of the report. Where that stands on the page is `page.GROUPS`.
 
 A study NAME has the template `NAME.html.j2`, which finds what its view made as `study`. A study that had nothing to
-work on is a section that says why.
+work on is a section that says why. What a view returns as "headline", one sentence, also stands in the summary of the
+page: a plain string, or `html.sentence(...)` where it quotes a seller.
 """
 
 from collections.abc import Callable
