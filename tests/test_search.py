@@ -69,6 +69,18 @@ def test_zero_vectors_have_cosine_zero():
     assert np.all(cosines == 0)
 
 
+def test_dot_products_rank_long_vectors_first():
+    gallery = np.asarray([[1, 0], [3, 1], [3, 1], [-1, 0], [0, 0]], np.float32)
+    queries, everything = np.asarray([[2, 0]], np.float32), np.ones(5, bool)
+    sides = {"query_valid": np.ones(1, bool), "gallery_valid": everything, "exclude": np.asarray([-1]), "score": "dot"}
+    rows, products = search.top_k(queries, gallery, 5, block=2, **sides)
+    assert (rows.tolist(), products.tolist()) == ([[1, 2, 0, 4, 3]], [[6, 6, 2, 0, -2]])
+    ((_, order),) = search.rankings(queries, gallery, **sides)
+    assert order.tolist() == rows.tolist()
+    with pytest.raises(ValueError, match="score 'euclid' must be cosine or dot"):
+        search.top_k(queries, gallery, 5, **sides | {"score": "euclid"})
+
+
 @pytest.mark.parametrize("scale", [1e-3, 2.0**10, 1e6])
 def test_length_of_the_vectors_does_not_matter(scale):
     queries, gallery = random((20, 24), 5), random((50, 24), 6)

@@ -1,9 +1,9 @@
-"""Exact nearest neighbours by cosine, block by block on the device.
+"""Exact nearest neighbours by cosine or dot product, block by block on the device.
 
 Sees arrays of embeddings only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -27,27 +27,29 @@ def top_k(
     query_valid: Bool[np.ndarray, "q"],
     gallery_valid: Bool[np.ndarray, "g"],
     exclude: Int[np.ndarray, "q"],
+    score: str = "cosine",
     block: int = BLOCK,
 ) -> tuple[Int[np.ndarray, "q k"], Float[np.ndarray, "q k"]]:
-    """The k gallery rows of the largest cosine to each query, exactly; of equal cosines the lower row comes first.
+    """The k gallery rows of the largest score with each query, exactly; of equal scores the lower row comes first.
 
     Compares `block` queries with `block` gallery rows at a time, every block padded to that shape: one compilation
     serves any number of rows, and the device holds the queries, their best k so far and one block of scores.
 
     Args:
-      queries, gallery: need not have unit length; a zero row has cosine 0 to everything.
+      queries, gallery: need not have unit length; a zero row has score 0 with everything.
       k: neighbours to return; may exceed the gallery.
       query_valid, gallery_valid: false = the query finds nothing; the row is never found.
       exclude: gallery row that the query may not find, -1 = none.
+      score: "cosine" or "dot" (the product of the vectors as they are).
       block: rows compared at once.
 
     Returns:
-      Gallery rows, int32, best first, -1 where there are fewer than k; and their cosines, float32, -inf there.
+      Gallery rows, int32, best first, -1 where there are fewer than k; and their scores, float32, -inf there.
 
     Raises:
       ValueError: the arrays do not fit together, or an embedding marked valid is not finite.
     """
-    return _search(*_sides(queries, query_valid, exclude, gallery, gallery_valid), k, block)
+    return _search(*_sides(queries, query_valid, exclude, gallery, gallery_valid), k, block, _scaling(score))
 
 
 def rankings(
@@ -57,6 +59,7 @@ def rankings(
     query_valid: Bool[np.ndarray, "q"],
     gallery_valid: Bool[np.ndarray, "g"],
     exclude: Int[np.ndarray, "q"],
+    score: str = "cosine",
 ) -> Iterator[tuple[slice, Int[np.ndarray, "part g"]]]:
     """The whole gallery as every query ranks it, `RANKED_AT_ONCE` queries at a time, in the order of `top_k`.
 
@@ -67,8 +70,9 @@ def rankings(
       ValueError: the arrays do not fit together, or an embedding marked valid is not finite.
     """
     asked, searched = _sides(queries, query_valid, exclude, gallery, gallery_valid)
-    gallery_blocks = list(_blocks("gallery", searched, BLOCK))
-    for number, query_block in enumerate(_blocks("query", asked, RANKED_AT_ONCE)):
+    scaled = _scaling(score)
+    gallery_blocks = list(_blocks("gallery", searched, BLOCK, scaled))
+    for number, query_block in enumerate(_blocks("query", asked, RANKED_AT_ONCE, scaled)):
         part = slice(number * RANKED_AT_ONCE, min((number + 1) * RANKED_AT_ONCE, len(queries)))
         cosines = np.concatenate([_cosines(query_block, block) for block in gallery_blocks], axis=1)
         cosines = cosines[: part.stop - part.start, : len(gallery)]
@@ -80,7 +84,7 @@ class _Rows(NamedTuple):
     """Rows of one side, all of them on the host or a padded block of them on the device.
 
     Attributes:
-      vectors: float [N, D]; unit length on the device.
+      vectors: float [N, D]; scaled on the device.
       valid: bool [N], false = no embedding, or padding.
       gallery_row: int [N], of a gallery row its number, of a query the row it may not find.
     """
@@ -118,18 +122,27 @@ def check_length(side: str, embeddings: np.ndarray, **arrays: np.ndarray) -> Non
             raise ValueError(f"{name} has shape {array.shape}, but there are {len(embeddings)} {side} embeddings")
 
 
-def _search(queries: _Rows, gallery: _Rows, k: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    query_blocks = list(_blocks("query", queries, block))
+def _scaling(score: str) -> Callable[[np.ndarray], Array]:
+    """What is done to the vectors of both sides so that their products are the scores."""
+    if score not in ("cosine", "dot"):
+        raise ValueError(f"score {score!r} must be cosine or dot")
+    return _normalise if score == "cosine" else jnp.asarray
+
+
+def _search(
+    queries: _Rows, gallery: _Rows, k: int, block: int, scaled: Callable[[np.ndarray], Array]
+) -> tuple[np.ndarray, np.ndarray]:
+    query_blocks = list(_blocks("query", queries, block, scaled))
     nothing = np.full((block, k), -1, np.int32), np.full((block, k), -np.inf, np.float32)
     best = [nothing] * len(query_blocks)
-    for gallery_block in _blocks("gallery", gallery, block):
+    for gallery_block in _blocks("gallery", gallery, block, scaled):
         best = [_merge(*found, asked, gallery_block) for found, asked in zip(best, query_blocks, strict=True)]
     rows, cosines = (np.concatenate([none[:0], *found]) for none, *found in zip(nothing, *best, strict=True))
     return rows[: len(queries.valid)], cosines[: len(queries.valid)]
 
 
-def _blocks(side: str, rows: _Rows, block: int) -> Iterator[_Rows]:
-    """The rows in blocks of one shape on the device, normalised; what stands in rows without embedding is not read."""
+def _blocks(side: str, rows: _Rows, block: int, scaled: Callable[[np.ndarray], Array]) -> Iterator[_Rows]:
+    """The rows in blocks of one shape on the device, scaled; what stands in rows without embedding is not read."""
     for start in range(0, len(rows.valid), block):
         vectors, valid, gallery_row = (array[start : start + block] for array in rows)
         vectors = np.where(valid[:, None], vectors, 0).astype(np.float32)
@@ -138,7 +151,7 @@ def _blocks(side: str, rows: _Rows, block: int) -> Iterator[_Rows]:
             raise ValueError(f"{side} embedding {broken[0]} is marked valid but is not finite; mark it invalid")
         padding = (0, block - len(valid))
         yield _Rows(
-            _normalise(np.pad(vectors, (padding, (0, 0)))),
+            scaled(np.pad(vectors, (padding, (0, 0)))),
             np.pad(valid, padding),
             np.pad(gallery_row.astype(np.int32), padding),
         )
