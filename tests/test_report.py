@@ -12,7 +12,7 @@ from m5jax.report import html
 from m5jax.report import page as report
 from m5jax.run_folder import RunFolder
 
-SECTIONS = ["summary", "scores", "training", "harmony", "gallery", "extremes", "health", "reproduce"]
+SECTIONS = ["summary", "scores", "harmony", "gallery", "extremes", "health", "passports", "training", "reproduce"]
 MAX_BYTES = 15_000_000
 
 
@@ -50,7 +50,9 @@ def page(tmp_path_factory):
 def test_sections_are_there_in_order(page):
     _, shown = page
     assert shown.ids("section") == SECTIONS
-    assert [link.removeprefix("#") for link in shown.attributes("href")] == SECTIONS
+    links = [link.removeprefix("#") for link in shown.attributes("href")]
+    assert links[: len(SECTIONS)] == SECTIONS
+    assert set(links) <= {*SECTIONS, "contents"}
 
 
 def test_numbers_are_the_scores(page):

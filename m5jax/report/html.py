@@ -59,7 +59,9 @@ def sentence(text: str, **quoted: object) -> markupsafe.Markup:
 
     Every quotation is shortened, cleaned and escaped, and keeps its direction of writing to itself.
     """
-    bdi = {name: markupsafe.Markup("<bdi>{}</bdi>").format(clean(shorten(str(value)))) for name, value in quoted.items()}
+    bdi = {
+        name: markupsafe.Markup("<bdi>{}</bdi>").format(clean(shorten(str(value)))) for name, value in quoted.items()
+    }
     return markupsafe.escape(text).format(**bdi)
 
 

@@ -16,11 +16,20 @@ from m5jax import distributed, embed, inputs, modalities, settings, writers
 from m5jax.config import Config
 from m5jax.data import pipeline, unfinished
 from m5jax.evals import suite
-from m5jax.evals.protocols import PROTOCOLS
 from m5jax.evals.suite import Scores
-from m5jax.report import agreement, curves, figures, health, html, studies, tables
+from m5jax.report import agreement, curves, figures, health, html, passports, studies, summary, tables
 from m5jax.report.cards import Answers
 from m5jax.report.scored import Scored
+
+GROUPS: dict[str, dict[str, str]] = {
+    "In short": {"summary": "Summary"},
+    "How good": {"scores": "Scores", "grid": "", "matching": ""},
+    "From what": {"sweeps": "", "gap": "", "harmony": "Harmony"},
+    "For whom": {"losers": "", "gallery": "Gallery", "extremes": "Best and worst", "space": ""},
+    "The catalogue": {"health": "Data health", "contradictions": ""},
+    "Fine print": {"passports": "Passports", "training": "Training", "reproduce": "How to reproduce"},
+}
+"""Sections by the question they answer, in the order of the page; studies have their titles in `studies.VIEWS`."""
 
 QUERIES, EXTREMES = 12, 5  # queries shown, and those at either end
 HARMONY_CATEGORIES = 8
@@ -45,14 +54,30 @@ def render(scored: Scored) -> str:
             _logged(scored.folder.evaluations, scored.step), subsets, scored.config.evaluate.ks
         ),
         "agreements": _agreements(scored),
-        "protocol": PROTOCOLS[scored.config.evaluate.protocol].describe().splitlines(),
+        "passports": passports.passports(scored),
+        "held_out": [split for split in suite.HELD_OUT if split in scored.embedded],
         "reproduce": _reproduce(scored),
         "several_sources": len({source for split in scored.embedded.values() for source in split.index.sources}) > 1,
-        "studies": studies.views(scored),
+        "groups": groups(studies.views(scored)),
         "guessing": math.log(scored.config.batch_size),
     }
     page |= _scores(scored, subsets) | _answers(scored) | _health(scored)
+    page["sentences"] = summary.sentences(page["headlines"], page["states"], page["groups"])
     return html.render("page.html.j2", page)
+
+
+def groups(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The page's table of contents: `GROUPS` with the studies that were made; a group without sections is left out."""
+    by_name = {study["name"]: study for study in made}
+    rows = []
+    for title, names in GROUPS.items():
+        sections = [
+            {"name": name, "title": own or by_name[name]["title"], "study": by_name.get(name)}
+            for name, own in names.items()
+            if own or name in by_name
+        ]
+        rows += [{"title": title, "sections": sections}] if sections else []
+    return rows
 
 
 def _logged(path: pathlib.Path, step: int) -> list[dict[str, Any]]:

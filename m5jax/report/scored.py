@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from m5jax.config import Config
 from m5jax.data.prepared import Prepared
@@ -26,6 +27,7 @@ class Scored:
       results: per task and subset, what the queries found; empty without queries that have an answer.
       embedded: per split, index and embeddings.
       findings: what the studies found, by name.
+      passports: what names in `scores` begin with -> the passport of those scores (`Passport.to_dict`).
     """
 
     folder: RunFolder
@@ -38,3 +40,4 @@ class Scored:
     results: Mapping[tuple[str, str], Retrieval]
     embedded: Mapping[str, Split]
     findings: Mapping[str, Finding] = dataclasses.field(default_factory=dict)
+    passports: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
