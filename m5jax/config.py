@@ -10,12 +10,13 @@ from typing import Any
 
 import ml_collections
 
-from m5jax import settings
+from m5jax import settings, sweep_settings
 from m5jax.data_settings import Data
 from m5jax.errors import ConfigError
 from m5jax.inputs import Inputs
 from m5jax.model_settings import Model, Objective, check_model
 from m5jax.settings import section, setting
+from m5jax.sweep_settings import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Checkpoint:
     from_scratch: bool = setting(False, "start anew although the run folder holds checkpoints (they are moved aside)")
 
 
-MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "compare")
+MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "sweep", "compare")
 STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching")
 
 
@@ -92,6 +93,20 @@ class Evaluate:
         STUDIES, "what else is found out at the end (docs/evaluation.md)", choices=STUDIES
     )
     study_listings: int = setting(2000, "listings of a split at most that a study embeds again", low=1)
+    map: str = setting("pca", "how the product space becomes a map", choices=("pca", "tsne"))
+    sweeps: tuple[str, ...] = setting(
+        (),
+        "what is made missing or noisy, as in missing_image, noise_image+text, missing_mixed (every modality); empty ="
+        " each modality in use, and mixed",
+    )
+    sweep_ratios: tuple[float, ...] = setting(
+        (0.0, 0.2, 0.5, 0.8, 1.0), "shares of the listings that lose it, or show another listing's", low=0.0, high=1.0
+    )
+    sweep_splits: tuple[str, ...] = setting(
+        ("query", "gallery"),
+        "where: both, as in a catalogue that is broken as a whole, or one side of the search",
+        choices=("query", "gallery"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +179,7 @@ class Config:
     export: Export = section(Export)
     logging: Logging = section(Logging)
     table: Table = section(Table)
+    sweep: Sweep = section(Sweep)
     compare: Compare = section(Compare)
 
 
@@ -223,6 +239,7 @@ def _check_together(config: Config) -> None:
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     config.data.corruption.check(inputs)
+    sweep_settings.check(config.evaluate.sweeps, config.evaluate.sweep_ratios, config.evaluate.sweep_splits, inputs)
     if inputs.text.with_table and ("table" in inputs.modalities or "text" not in inputs.modalities):
         raise ConfigError(
             "config.inputs.text.with_table puts the table into the text: config.inputs.modalities ="

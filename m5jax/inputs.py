@@ -188,6 +188,16 @@ class Corruption:
     noise_audio: float = _corrupted("share of the sounds that are another listing's")
     splits: tuple[str, ...] = setting(("train",), "which splits it acts on", choices=SPLITS)
     seed: int = setting(0, "which listings they are; the same ones in every run", low=0)
+    last_of: str = setting(
+        "seen",
+        "a listing keeps its last modality: of those that the model sees, or of all that records hold, so that models"
+        " of some of these meet one and the same corruption",
+        choices=("seen", "recorded"),
+    )
+
+    def counted(self, inputs: Inputs) -> tuple[str, ...]:
+        """The modalities of which a listing keeps one."""
+        return inputs.kept if self.last_of == "recorded" else inputs.shown
 
     def ratios(self, kind: str) -> dict[str, float]:
         """The ratios above zero of a kind, "missing" or "noise", by modality."""
@@ -196,13 +206,15 @@ class Corruption:
 
     def active(self, inputs: Inputs) -> dict[str, Any]:
         """What of these settings has an effect on what a model sees, for digests; nothing if none has."""
-        ratios = {
-            f"{kind}_{name}": ratio
-            for kind in CORRUPTIONS
-            for name, ratio in self.ratios(kind).items()
-            if name in inputs.shown
-        }
-        return ratios | {"splits": sorted(set(self.splits)), "seed": self.seed} if ratios else {}
+        missing, noise = self.ratios("missing"), self.ratios("noise")
+        # What goes missing unseen decides where the last one is that stays.
+        counted = self.counted(inputs) if missing.keys() & set(inputs.shown) else ()
+        ratios = {f"missing_{name}": ratio for name, ratio in missing.items() if name in counted}
+        ratios |= {f"noise_{name}": ratio for name, ratio in noise.items() if name in inputs.shown}
+        if not ratios:
+            return {}
+        rule = {"recorded": list(counted)} if set(counted) - set(inputs.shown) else {}
+        return ratios | {"splits": sorted(set(self.splits)), "seed": self.seed} | rule
 
     def check(self, inputs: Inputs) -> None:
         """Raises ConfigError where a ratio is of a modality that records do not hold, or acts on no split.

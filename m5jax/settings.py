@@ -3,6 +3,7 @@
 The mechanism alone; which settings there are is `config.py`. Nothing here imports jax.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -61,10 +62,7 @@ def _checked(value: Any, hint: Any, limits: typing.Mapping[str, Any], path: str)
         # The command line gives "a,b" as one string; a config file gives a tuple or a list.
         parts = value if isinstance(value, (tuple, list)) else (value,)
         parts = [p for part in parts for p in (part.split(",") if isinstance(part, str) else [part]) if p != ""]
-        return tuple(
-            _checked(int(p) if item is int and isinstance(p, str) and p.isdigit() else p, item, limits, path)
-            for p in parts
-        )
+        return tuple(_checked(_number(p, item), item, limits, path) for p in parts)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
@@ -76,6 +74,14 @@ def _checked(value: Any, hint: Any, limits: typing.Mapping[str, Any], path: str)
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ConfigError(f"{path} = {value!r} must be {bounds}")
+    return value
+
+
+def _number(value: Any, hint: type) -> Any:
+    """A text as the number that is asked for, if it is one; anything else as it is."""
+    if hint in (int, float) and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return hint(value)
     return value
 
 

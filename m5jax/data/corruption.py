@@ -141,19 +141,24 @@ def _others(digests: np.ndarray, there: np.ndarray, draws: np.ndarray) -> np.nda
 
 
 class Corrupted:
-    """The records of a split as a plan has them: as many, at the same positions; a source like `Records`.
+    """The records of a split as a plan has them; a source like `Records`.
 
     A damaged record stays `DAMAGED`. A modality whose donor cannot be read is CORRUPT.
+
+    Args:
+      records: of the split, as recorded.
+      plan: row i is about record i, or about the record at the i-th position if there are `positions`.
+      positions: the records there are, each as often as it is named; None = all, in their order.
     """
 
-    def __init__(self, records: Source, plan: Plan):
-        self._records, self._plan = records, plan
+    def __init__(self, records: Source, plan: Plan, positions: np.ndarray | None = None):
+        self._records, self._plan, self._positions = records, plan, positions
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._records if self._positions is None else self._positions)
 
     def __getitem__(self, index: int) -> Record:
-        record = self._records[index]
+        record = self._records[index if self._positions is None else int(self._positions[index])]
         if record.id == DAMAGED.id:
             return record
         for name, donors in self._plan.donors.items():

@@ -148,7 +148,8 @@ class Prepared:
         self._need(split)
         if not self.corruption.active(self.inputs) or split not in self.corruption.splits:
             return NOTHING
-        return draw(self.corruption, self.ids(split), self._recorded_states(split), self.inputs.shown)
+        counted = self.corruption.counted(self.inputs)
+        return draw(self.corruption, self.ids(split), self._recorded_states(split), counted)
 
     def states(self, split: str) -> np.ndarray:
         """What the listings of a split have: uint8 [N, 5], State of each modality of `modalities.NAMES`.
@@ -237,3 +238,27 @@ class Prepared:
     def _need(self, split: str) -> None:
         if split not in self.splits:
             raise DataError(f"{self.folder} has no listing in split {split!r}; it has {', '.join(self.splits)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variants(Prepared):
+    """Listings as several plans have them, to be read in one go: any of them, each as often as there are variants.
+
+    Only records are of the variants: index, states and lengths stay those of the splits.
+
+    Attributes:
+      positions: int [V], in the split.
+      plan: what becomes of each variant, row by row.
+    """
+
+    positions: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    plan: Plan = NOTHING
+
+    @classmethod
+    def of(cls, prepared: Prepared, positions: np.ndarray, plan: Plan) -> "Variants":
+        """Variants of the listings of a prepared folder, whose own corruption is left out of account."""
+        return cls(prepared.folder, prepared.manifest, prepared.inputs, CLEAN, positions, plan)
+
+    def records(self, split: str, words: tokenizer.Tokenizer | None = None) -> Source:
+        """The variants as records of a split."""
+        return Corrupted(super().records(split, words), self.plan, self.positions)
