@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m5jax.evals import retrieval
-from m5jax.report import chance
+from m5jax.evals import chance
 
 
 def all_orders(positives, gallery, ks):

@@ -9,9 +9,8 @@ import numpy as np
 
 from m5jax.data.index import Index
 from m5jax.embed import FUSED
-from m5jax.evals import suite
+from m5jax.evals import chance, suite
 from m5jax.evals.suite import Scores
-from m5jax.report import chance
 
 MOST_SOURCES = 20
 CONFIDENCE = 1.96  # standard deviations to either side that hold 95 % of a normal distribution
