@@ -49,9 +49,9 @@ def clean(value: Any) -> Any:
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in text)
 
 
-def shorten(text: str) -> str:
+def shorten(text: str, most: int = QUOTED) -> str:
     """The text, or as much of it as is quoted: a title may be a megabyte long."""
-    return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def sentence(text: str, **quoted: object) -> markupsafe.Markup:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from m5jax.data.records import Record
 from m5jax.inputs import Inputs
@@ -35,6 +35,13 @@ def pictures(record: Record, inputs: Inputs) -> dict[str, str]:
         for name, drawn in draw.items()
         if record.state(name) == State.PRESENT and getattr(inputs, name).source == "raw"
     }
+
+
+def square(record: Record, side: int) -> str:
+    """The picture of a record that has one, as a data: URI: its middle, a square of so many pixels at most."""
+    image = _open(record.image)
+    side = min(side, *image.size)
+    return _data_uri(ImageOps.fit(image, (side, side)))
 
 
 def _thumbnail(record: Record, inputs: Inputs) -> Image.Image:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+from m5jax.studies import space
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
 
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {
+    "space": space.study,
+}
 
 
 def chosen(subject: Subject) -> dict[str, Finding]:
