@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from m5jax.evals import bootstrap
+from m5jax.evals import bootstrap, slices
 from m5jax.evals.bootstrap import Interval
 
 
@@ -59,6 +59,16 @@ def test_draws_are_a_function_of_the_seed():
     alone = bootstrap.mean(values, clusters, 7)
     assert alone is not None
     assert (both["one"].low, both["one"].high) == pytest.approx((alone.low, alone.high))
+
+
+def test_intervals_hold_from_the_fewest_products_on_that_a_slice_judges(monkeypatch):
+    monkeypatch.setattr(bootstrap, "REPLICATES", 400)
+    times, holds = 400, 0
+    for turn in range(times):
+        interval = bootstrap.mean(scores(slices.LEAST, turn), np.arange(slices.LEAST), turn)
+        assert interval is not None
+        holds += not interval.excludes(0.5 + 0.5 * 0.7 * 0.5)
+    assert holds / times == pytest.approx(0.95, abs=0.03)
 
 
 def held(clustered, products, times=400):
