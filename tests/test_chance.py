@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from m5jax.evals import retrieval
-from m5jax.evals import chance
+from m5jax.evals import chance, retrieval
 
 
 def all_orders(positives, gallery, ks):
@@ -19,6 +18,8 @@ def all_orders(positives, gallery, ks):
             found = sum(rank < k for rank in hits)
             scores |= {f"p@{k}": found / k, f"recall@{k}": found / positives, f"hit@{k}": float(found > 0)}
             scores[f"map@{k}"] = sum(precision[:found]) / min(k, positives)
+            best = sum(1 / np.log2(rank + 2) for rank in range(min(k, positives)))
+            scores[f"ndcg@{k}"] = sum(1 / np.log2(rank + 2) for rank in hits[:found]) / best
         totals = {name: totals.get(name, 0) + score / len(orders) for name, score in scores.items()}
     return totals
 
@@ -35,7 +36,7 @@ def test_expected_scores_are_the_mean_over_all_orders(gallery, ks):
 def test_names_are_those_of_the_scores():
     unit, labels, valid = np.eye(3, dtype=np.float32), np.asarray([0, 0, 1]), np.ones(3, bool)
     scores = retrieval.evaluate(unit, unit, labels, labels, ks=(1, 2), query_valid=valid, gallery_valid=valid).scores
-    counts = {"queries", "answerable", "gallery", "coverage"}
+    counts = {"queries", "answerable", "gallery", "distractors", "coverage"}
     assert set(chance.retrieval(np.asarray([2, 2, 1]), 3, (1, 2))) == set(scores) - counts
 
 

@@ -34,13 +34,15 @@ def test_average_precision_of_a_hand_worked_list():
     # The list is a, d, b, c; b and c are positive.
     result = evaluate(fan(0), fan(10, 40, 60, 20), [7], [1, 7, 7, 2], ks=(1, 3, 4, 10))
     assert result.neighbours.tolist() == [[0, 3, 1, 2] + [-1] * 6]
+    best, fourth = 1 + 1 / math.log2(3), 1 / math.log2(5)  # hits at ranks 1 and 2; a hit at 4
     expected = {
         **{"p@1": 0, "p@3": 1 / 3, "p@4": 2 / 4, "p@10": 2 / 10},
         **{"map@1": 0, "map@3": (1 / 3) / 2, "map@4": (1 / 3 + 2 / 4) / 2, "map@10": (1 / 3 + 2 / 4) / 2},
         **{"recall@1": 0, "recall@3": 1 / 2, "recall@4": 1, "recall@10": 1},
         **{"hit@1": 0, "hit@3": 1, "hit@4": 1, "hit@10": 1},
+        **{"ndcg@1": 0, "ndcg@3": 0.5 / best, "ndcg@4": (0.5 + fourth) / best, "ndcg@10": (0.5 + fourth) / best},
         **{"mrr": 1 / 3, "map": (1 / 3 + 2 / 4) / 2},
-        **{"queries": 1, "answerable": 1, "gallery": 4, "coverage": 1},
+        **{"queries": 1, "answerable": 1, "gallery": 4, "distractors": 2, "coverage": 1},
     }
     assert result.scores == pytest.approx(expected)
     assert result.average_precision == pytest.approx([(1 / 3 + 2 / 4) / 2])
@@ -73,8 +75,11 @@ def scores_by_loops(queries, gallery, query_labels, gallery_labels, query_valid,
             parts[f"map@{k}"] = sum(precisions[:k]) / min(k, positives)
             parts[f"recall@{k}"] = sum(hits[:k]) / positives
             parts[f"hit@{k}"] = any(hits[:k])
+            best = sum(1 / math.log2(rank + 2) for rank in range(min(k, positives)))
+            parts[f"ndcg@{k}"] = sum(1 / math.log2(rank + 2) for rank, hit in enumerate(hits[:k]) if hit) / best
         sums = {name: sums.get(name, 0) + part for name, part in parts.items()}
-    counts = {"queries": len(queries), "answerable": answerable, "gallery": len(gallery)}
+    distractors = sum(label not in set(query_labels) - {-1} for label in gallery_labels)
+    counts = {"queries": len(queries), "answerable": answerable, "gallery": len(gallery), "distractors": distractors}
     return {name: total / answerable for name, total in sums.items()} | counts
 
 
@@ -132,8 +137,8 @@ def test_every_query_counts_once_with_or_without_embedding():
     queries = np.concatenate([fan(0)] * 4)
     result = evaluate(queries, fan(5), [1] * 4, [1], query_valid=np.asarray([True, False, True, False]), ks=(1,))
     assert result.scores == pytest.approx(
-        dict.fromkeys(["p@1", "map@1", "recall@1", "hit@1", "mrr", "map", "coverage"], 0.5)
-        | {"queries": 4, "answerable": 4, "gallery": 1}
+        dict.fromkeys(["p@1", "map@1", "recall@1", "hit@1", "ndcg@1", "mrr", "map", "coverage"], 0.5)
+        | {"queries": 4, "answerable": 4, "gallery": 1, "distractors": 0}
     )
     assert result.neighbours.tolist() == [[0], [-1], [0], [-1]]
     assert result.first_hit_rank.tolist() == [1, 0, 1, 0]
@@ -156,7 +161,7 @@ def test_unknown_labels_are_no_class():
 @pytest.mark.parametrize(("queries", "gallery"), [(0, 0), (0, 3), (3, 0), (3, 3)])
 def test_without_an_answerable_query_there_are_counts_only(queries, gallery):
     result = evaluate(random((queries, 4)), random((gallery, 4)), [1] * queries, [2] * gallery, ks=(1, 5))
-    assert result.scores == {"queries": queries, "answerable": 0, "gallery": gallery}
+    assert result.scores == {"queries": queries, "answerable": 0, "gallery": gallery, "distractors": gallery}
     assert result.neighbours.shape == (0, 5)
     assert result.average_precision.shape == result.first_hit_rank.shape == result.query_rows.shape == (0,)
 
@@ -176,7 +181,7 @@ def test_order_of_the_gallery_and_length_of_the_vectors_do_not_matter():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "released"}, "'released' is unknown; choose from standard"),
+        ({"protocol": "relaesed"}, "'relaesed' is unknown; choose from standard, released, trec"),
         ({"ks": ()}, "at least 1"),
         ({"ks": (5, 0)}, r"ks = \(5, 0\)"),
         ({"query_labels": [1, 2]}, r"query_labels has shape \(2,\), but there are 1 query"),
@@ -190,10 +195,16 @@ def test_impossible_requests_are_named(options, message):
         evaluate(**arguments | options)
 
 
-def test_a_protocol_is_printed_rule_by_rule():
-    protocol = retrieval.PROTOCOLS["standard"]
+@pytest.mark.parametrize("name", ["standard", "released", "trec"])
+def test_a_protocol_is_printed_rule_by_rule_and_every_result_carries_it(name):
+    protocol = retrieval.PROTOCOLS[name]
     lines = protocol.describe().splitlines()
-    assert 5 <= len(lines) <= 8
-    assert lines[0] == "name: standard"
-    assert all(len(line) <= 120 for line in lines)
-    assert evaluate(fan(0), fan(1), [1], [1]).protocol == protocol
+    assert lines[0] == f"name: {name}"
+    assert [line.partition(":")[0] for line in lines[1:]] == [rule.replace("_", " ") for rule in protocol.rules]
+    result = evaluate(fan(0, 1), fan(1, 2, 3), [1, 2], [1, 1, -1], protocol=name, label="category")
+    passport = result.passport.to_dict()
+    assert (result.protocol, passport["rules"], passport["label"]) == (protocol, protocol.rules, "category")
+    counts = {"queries": 2, "answerable": 1 + (name == "released"), "gallery": 3, "distractors": 1}
+    assert {count: passport[count] for count in counts} == counts == {count: result.scores[count] for count in counts}
+    assert passport["digest"] != evaluate(fan(0), fan(1, 2, 3), [1], [1, 2, -1]).passport.digest
+    assert json.loads(json.dumps(passport, allow_nan=False)) == passport

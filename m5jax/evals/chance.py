@@ -33,6 +33,9 @@ def retrieval(positives: Int[np.ndarray, "q"], gallery: int, ks: Sequence[int]) 
         scores[f"recall@{k}"] = ranks / gallery
         scores[f"hit@{k}"] = float(np.mean(1 - missed[:, ranks - 1]))
         scores[f"map@{k}"] = _average_precision(positives, gallery, k)
+        discounts = np.cumsum(1 / np.log2(np.arange(2, k + 2)))
+        best = discounts[np.minimum(k, positives) - 1]
+        scores[f"ndcg@{k}"] = float(np.mean(positives / gallery * discounts[ranks - 1] / best))
     return scores
 
 
