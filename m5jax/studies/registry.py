@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from m5jax.studies import space
+from m5jax.studies import space, sweeps
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
 
 STUDIES: dict[str, Study] = {
+    "sweeps": sweeps.study,
     "space": space.study,
 }
 

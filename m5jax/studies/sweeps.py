@@ -1,0 +1,215 @@
+"""Missing and noise: scores over a growing share of listings that lack a modality, or show another listing's.
+
+After the robustness sweeps of K3M (Zhu et al., arXiv:2109.00895, figures 3 and 4). What happens to a listing follows
+from its id (`data.corruption`): it is the same for every model, and what is broken at a ratio is broken at every larger
+one. The clean listings are those of the catalogue, whatever `config.data.corruption` does to their splits.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from m5jax import distributed, sweep_settings
+from m5jax.config import Config
+from m5jax.data.corruption import Plan
+from m5jax.data.index import Index
+from m5jax.data.prepared import Variants
+from m5jax.embed import FUSED, Embeddings
+from m5jax.evals import bootstrap, chance, protocols, retrieval, suite, sweeps
+from m5jax.evals.retrieval import Retrieval
+from m5jax.evals.suite import Split
+from m5jax.inputs import CLEAN
+from m5jax.studies.subject import Finding, Subject, skipped, some
+
+QUERY, GALLERY = "query", "gallery"
+TASKS, METRICS, KS = ("category", "instance"), ("p@1", "map@10"), (1, 10)
+ACCURACY = "classification/head/accuracy"
+OWN, GONE = -1, -2  # what a listing shows of a modality; from 0 on: the record whose content it is
+
+Point = tuple[str, float]  # a sweep and a ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """The listings of a split that are looked at, as every point shows them.
+
+    Attributes:
+      index: of the listings, clean.
+      variants: embeddings of everything that they show at any point, each once.
+      which: per point, int [n]: the variant that a listing is.
+    """
+
+    index: Index
+    variants: Embeddings
+    which: Mapping[Point, np.ndarray]
+
+    def at(self, point: Point) -> Split:
+        """The listings at a point."""
+        return Split(self.index, self.variants.rows(self.which[point]))
+
+    def changed(self, points: Sequence[Point]) -> list[int]:
+        """How many listings are not as they were at the first of some points."""
+        return [int((self.which[point] != self.which[points[0]]).sum()) for point in points]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a model finds at a point.
+
+    Attributes:
+      scores: by name.
+      results: of retrieval, by task.
+    """
+
+    scores: dict[str, float]
+    results: dict[str, Retrieval]
+
+
+def study(subject: Subject) -> Finding:
+    """The scores of every sweep of `config.evaluate.sweeps` at every ratio, and what they would be by chance.
+
+    At most `config.evaluate.study_listings` of the queries and of the gallery are drawn, and only what is drawn counts
+    as an answer. What several points show of a listing is embedded once.
+
+    Returns:
+      "corrupted", the splits, "seed" and "ratios", from 0 up, of the corruption; "listings" drawn and "embedded", by
+      split; "chance", by score; "passports" of the tasks, of which "passport" is the first; and "sweeps", by name:
+      "changed", per split and ratio the listings that are not as they were, and "scores". A score has "values", one a
+      ratio, the numbers of `evals.sweeps.summary`, and of retrieval "lost_between": what is lost at the last ratio lies
+      there with 95 % confidence. Scores are "retrieval/category/p@1", "retrieval/instance/map@10" and so on, of the
+      tasks in which a query has an answer, and "classification/head/accuracy" of the queries, if the model names
+      categories.
+    """
+    config = subject.config
+    absent = [split for split in (QUERY, GALLERY) if split not in subject.embedded]
+    if absent:
+        return skipped(f"the catalogue has no split {' and no split '.join(absent)}")
+    ratios = sorted({0.0, *config.evaluate.sweep_ratios})
+    names = config.evaluate.sweeps or sweep_settings.names(config.inputs)
+    lines = {name: [(name, ratio) for ratio in ratios] for name in names}
+    points = [point for line in lines.values() for point in line]
+    drawn = {split: _drawn(subject, split, points) for split in (QUERY, GALLERY)}
+    if distributed.is_lead():
+        _say_cost(drawn, len(points))
+    clean = _found(subject, drawn, points[0])
+    if not clean.results:
+        return skipped("no query that was drawn has an answer in the gallery that was drawn")
+    found = {point: _found(subject, drawn, point) if point[1] else clean for point in points}
+    passports = {task: result.passport.to_dict() for task, result in clean.results.items()}
+    by_chance = _by_chance(subject, drawn, clean)
+    return {
+        "corrupted": list(config.evaluate.sweep_splits),
+        "seed": config.data.corruption.seed,
+        "ratios": ratios,
+        "listings": {split: len(listings.index) for split, listings in drawn.items()},
+        "embedded": {split: len(listings.variants) for split, listings in drawn.items()},
+        "chance": by_chance,
+        "passports": passports,
+        "passport": next(iter(passports.values())),
+        "sweeps": {
+            name: {
+                "changed": {split: listings.changed(line) for split, listings in drawn.items()},
+                "scores": _curves([found[point] for point in line], ratios, by_chance, drawn[QUERY].index, config),
+            }
+            for name, line in lines.items()
+        },
+    }
+
+
+def _drawn(subject: Subject, split: str, points: Sequence[Point]) -> Drawn:
+    """Embeds the listings of a split that are drawn, in every variant."""
+    config, prepared = subject.config, subject.prepared
+    index = dataclasses.replace(prepared, corruption=CLEAN).index(split)
+    rows = some(len(index), config.evaluate.study_listings, config.seed)
+    names = config.inputs.shown
+    variants, which = sweeps.distinct([_shown(subject, split, point, names)[rows] for point in points])
+    contents = dict(zip(names, variants.T[1:], strict=True))
+    plan = Plan(
+        {name: shown == GONE for name, shown in contents.items()},
+        {name: np.where(shown >= 0, shown, -1).astype(np.int32) for name, shown in contents.items()},
+    )
+    listings = Variants.of(prepared, rows[variants[:, 0]], plan)
+    embedded = subject.again(listings, split, {FUSED: config.inputs.modalities}, np.arange(len(variants)))
+    return Drawn(index.rows(rows), embedded, dict(zip(points, which, strict=True)))
+
+
+def _shown(subject: Subject, split: str, point: Point, names: Sequence[str]) -> np.ndarray:
+    """What every listing of a split shows of some modalities at a point: int32 [N, M], `OWN`, `GONE` or a record."""
+    config = subject.config
+    chosen = sweep_settings.corruption(*point, config.inputs, config.evaluate.sweep_splits, config.data.corruption.seed)
+    plan = dataclasses.replace(subject.prepared, corruption=chosen).corrupted(split)
+    shown = np.full((subject.prepared.length(split), len(names)), OWN, np.int32)
+    for column, name in zip(shown.T, names, strict=True):
+        if name in plan.donors:
+            column[:] = plan.donors[name]
+        if name in plan.missing:
+            column[plan.missing[name]] = GONE
+    return shown
+
+
+def _say_cost(drawn: Mapping[str, Drawn], points: int) -> None:
+    asked = points * sum(len(listings.index) for listings in drawn.values())
+    made = sum(len(listings.variants) for listings in drawn.values())
+    print(f"sweeps: {points} points of {asked:,} listings in all, from {made:,} embeddings", flush=True)
+
+
+def _found(subject: Subject, drawn: Mapping[str, Drawn], point: Point) -> Found:
+    """Scores the fused embeddings at a point."""
+    query, gallery = drawn[QUERY].at(point), drawn[GALLERY].at(point)
+    found = Found({}, {})
+    for task in TASKS:
+        query_labels, gallery_labels = suite.numbered(*(suite.labels(side.index, task) for side in (query, gallery)))
+        result = retrieval.evaluate(
+            query.embeddings.vectors[FUSED],
+            gallery.embeddings.vectors[FUSED],
+            query_labels,
+            gallery_labels,
+            ks=KS,
+            query_valid=query.embeddings.valid[FUSED],
+            gallery_valid=gallery.embeddings.valid[FUSED],
+            protocol=subject.config.evaluate.protocol,
+            label=task,
+            gallery_digest=protocols.digest(gallery.index.ids, suite.labels(gallery.index, task)),
+        )
+        if len(result.query_rows):
+            found.results[task] = result
+            found.scores.update({f"retrieval/{task}/{metric}": result.scores[metric] for metric in METRICS})
+    named = suite.classified(query, subject.prepared.classes)
+    accuracy = named.get(f"classification/head/{FUSED}/accuracy")
+    return found if accuracy is None else Found(found.scores | {ACCURACY: accuracy}, found.results)
+
+
+def _by_chance(subject: Subject, drawn: Mapping[str, Drawn], clean: Found) -> dict[str, float]:
+    """Every score of a gallery in random order, and of always naming the most frequent category that is trained on."""
+    expected = {}
+    gallery = drawn[GALLERY].index
+    for task, result in clean.results.items():
+        asked, searched = suite.numbered(suite.labels(drawn[QUERY].index, task), suite.labels(gallery, task))
+        positives = np.bincount(searched[searched >= 0], minlength=asked.max() + 1)[asked[result.query_rows]]
+        levels = chance.retrieval(positives, len(gallery), KS)
+        expected |= {f"retrieval/{task}/{metric}": levels[metric] for metric in METRICS}
+    if ACCURACY in clean.scores:
+        learned, asked = suite.numbered(
+            *(suite.labels(index, "category") for index in (subject.embedded["train"].index, drawn[QUERY].index))
+        )
+        expected[ACCURACY] = chance.most_frequent(learned[learned >= 0], asked[asked >= 0])
+    return expected
+
+
+def _curves(
+    line: Sequence[Found], ratios: Sequence[float], by_chance: Mapping[str, float], asked: Index, config: Config
+) -> dict[str, Any]:
+    """Every score over the ratios."""
+    curves = {}
+    for name, level in by_chance.items():
+        values = [found.scores[name] for found in line]
+        curves[name] = {"values": values} | sweeps.summary(ratios, values, level)
+    for task, first in line[0].results.items():
+        last, rows = line[-1].results[task], first.query_rows
+        products = np.where(asked.instance_ids != "", suite.labels(asked, "instance"), asked.ids)[rows]
+        lost = {metric: first.values[metric] - last.values[metric] for metric in METRICS}
+        for metric, interval in bootstrap.means(lost, products, config.seed, bounds=(-1.0, 1.0)).items():
+            curves[f"retrieval/{task}/{metric}"]["lost_between"] = [interval.low, interval.high]
+    return curves
