@@ -26,9 +26,12 @@ def parse(argv: list[str]) -> config_lib.Config:
       ConfigError: naming the flag or field and the nearest valid name.
     """
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(_CONFIG, None, "config file", flag_values=values, lock_config=True, sys_argv=argv)
+    if f"--{_CONFIG}.mode=compare" in argv and not any(argument.split("=")[0] == f"--{_CONFIG}" for argument in argv):
+        config_flags.DEFINE_config_dict(_CONFIG, config_lib.default(), flag_values=values)  # runs bring their settings
+    else:
+        config_flags.DEFINE_config_file(_CONFIG, None, "config", flag_values=values, lock_config=True, sys_argv=argv)
     try:
-        rest = values(argv)
+        rest = values([*map(_quoted, argv)])
         chosen = values[_CONFIG].value
         if chosen is None:
             raise ConfigError("which config? For a first run: --config configs/quickstart.py (or --help)")
@@ -41,6 +44,17 @@ def parse(argv: list[str]) -> config_lib.Config:
         raise ConfigError(str(error).strip().splitlines()[-1].strip()) from error
     except (AttributeError, KeyError) as error:
         raise ConfigError(_unknown(argv, error)) from error
+
+
+def _quoted(argument: str) -> str:
+    """An argument that sets a list as "a,b", in quotes: ml_collections would read it as Python, which paths are not.
+
+    `settings` takes it apart.
+    """
+    name, equals, value = argument.partition("=")
+    lists = {path for path, default, _ in settings.describe(config_lib.Config, _CONFIG) if isinstance(default, tuple)}
+    plain = equals and name.lstrip("-") in lists and value[:1] not in ("(", "[", "'", '"')
+    return f"{name}={value!r}" if plain else argument
 
 
 def _unknown(argv: list[str], error: Exception) -> str:
@@ -94,6 +108,10 @@ def _run(config: config_lib.Config) -> None:
         from m5jax.tables import series
 
         series.make(config)
+    elif config.mode == "compare":
+        from m5jax.compare import compare
+
+        compare(config)
     elif config.mode == "evaluate":
         from m5jax.evaluate import evaluate
 

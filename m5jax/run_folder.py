@@ -24,6 +24,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.scores = self.path / "scores.json"
         self.studies = self.path / "studies.json"
+        self.passports = self.path / "passports.json"
         self.evaluations = self.path / "evaluations.jsonl"
         self.report = self.path / "report.html"
         self.validation = self.path / "validation.json"

@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from m5jax import distributed, embed, inputs, modalities, settings, writers
@@ -54,7 +55,7 @@ def render(scored: Scored) -> str:
             _logged(scored.folder.evaluations, scored.step), subsets, scored.config.evaluate.ks
         ),
         "agreements": _agreements(scored),
-        "passports": passports.passports(scored),
+        "passports": passports.by_rules(_passports(scored)),
         "held_out": [split for split in suite.HELD_OUT if split in scored.embedded],
         "reproduce": _reproduce(scored),
         "several_sources": len({source for split in scored.embedded.values() for source in split.index.sources}) > 1,
@@ -124,6 +125,12 @@ def _scores(scored: Scored, subsets: tuple[str, ...]) -> dict[str, Any]:
         "tables": tables.score_tables(scores, subsets, ks, by_chance),
         "by_source": by_source,
     }
+
+
+def _passports(scored: Scored) -> dict[str, Mapping[str, Any]]:
+    """Those of the scores, and of the studies."""
+    of_studies = {name: finding["passport"] for name, finding in scored.findings.items() if "passport" in finding}
+    return {**scored.passports, **{f"study {name}": passport for name, passport in of_studies.items()}}
 
 
 def _answers(scored: Scored) -> dict[str, Any]:

@@ -5,8 +5,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from m5jax.report.scored import Scored
-
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
@@ -31,13 +29,6 @@ class Rules:
     protocol: str
     rules: list[tuple[str, str]]
     holders: list[Holder]
-
-
-def passports(scored: Scored) -> list[Rules]:
-    """The passports of the scores and of the studies, those of equal rules together."""
-    held = dict(scored.passports)
-    held |= {f"study {name}": finding["passport"] for name, finding in scored.findings.items() if "passport" in finding}
-    return by_rules(held)
 
 
 def by_rules(held: Mapping[str, Mapping[str, Any]]) -> list[Rules]:
