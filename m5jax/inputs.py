@@ -29,6 +29,9 @@ class ImageInput:
     patch: int = setting(8, "side of a patch, pixels; divides size", low=1)
     crop: float = setting(0.6, "smallest share of the area a training crop keeps; 1 = no crop", low=0.1, high=1.0)
     flip: bool = setting(True, "mirror half of the training pictures")
+    jitter: float = setting(
+        0.0, "how far the brightness, contrast and saturation of training pictures move, as a share", low=0.0, high=0.9
+    )
     feature_rows: int = setting(36, "vectors per picture, with source=features", low=1)
     feature_dim: int = setting(2048, "numbers per vector, with source=features", low=1)
     stored: str = _stored()
@@ -236,7 +239,7 @@ class Corruption:
 
 CLEAN = Corruption()
 
-_TRAINING_ONLY = {"crop", "flip", "shuffle", "masking", "mask_rate", "drop_modality"}
+_TRAINING_ONLY = {"crop", "flip", "jitter", "shuffle", "masking", "mask_rate", "drop_modality"}
 _MODEL_ONLY = {"patch", "tubelet", "block", "length", "with_table", "markers", "missing"}
 _RECORDS_ONLY = {"record"}
 

@@ -55,6 +55,12 @@ class Model:
         "what the masked objectives read: the joint transformer's output (the paper), or the encoders' (the release)",
         choices=("fusion", "encoders"),
     )
+    stem: str = setting(
+        "patch",
+        "what turns a raw picture into tokens: one linear map of a patch, or convolutions, which learn from fewer"
+        " pictures; with blocks=pre_norm",
+        choices=("patch", "convolutions"),
+    )
     positions: Positions = section(Positions)
     token_types: int = setting(2, "rows of BERT's table of token types, with blocks=released", low=1)
     projection: int = setting(128, "size of the contrastive embeddings", low=1)
@@ -64,8 +70,9 @@ class Model:
     readout: str = setting(
         "fusion",
         "product vector from: the joint transformer's first states (SCALE); the encoders' mean states, alike or weighed"
-        " by how far the modalities agree; the classifier's dense layer (SCALE, fine-tuned)",
-        choices=("fusion", "encoders", "agreement", "dense"),
+        " by how far the modalities agree; what the contrastive objective compares, in which a picture finds its title;"
+        " the classifier's dense layer (SCALE, fine-tuned)",
+        choices=("fusion", "encoders", "agreement", "contrastive", "dense"),
     )
     dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
     remat: str = setting(
@@ -132,6 +139,7 @@ def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:
         if model.width % heads:
             raise ConfigError(f"config.model.{name}.heads = {heads} must divide config.model.width = {model.width}")
     _check_positions(model, inputs)
+    _check_stem(model, inputs)
     _check_harmony(objective)
     if model.readout == "dense" and not objective.classification:
         raise ConfigError(
@@ -149,6 +157,23 @@ def _check_positions(model: Model, inputs: Inputs) -> None:
         rows = getattr(model.positions, name)
         if 0 < rows < tokens:
             raise ConfigError(f"config.model.positions.{name} = {rows} is less than the {tokens} tokens there are")
+
+
+def _check_stem(model: Model, inputs: Inputs) -> None:
+    """Convolutions halve a picture of pixels, again and again, and every one of them needs channels."""
+    patch = inputs.image.patch
+    if model.stem == "patch" or "image" not in inputs.modalities:
+        return
+    if model.blocks == "released" or model.share or inputs.image.source != "raw":
+        raise ConfigError(
+            "config.model.stem = 'convolutions' needs pixels and an encoder of the picture's own:"
+            " config.model.blocks = 'pre_norm', config.model.share=False and config.inputs.image.source = 'raw'"
+        )
+    if patch & (patch - 1) or patch < 2 or model.width % (patch // 2):
+        raise ConfigError(
+            f"config.inputs.image.patch = {patch} must be a power of two above 1 with config.model.stem ="
+            f" 'convolutions', and half of it divide config.model.width = {model.width}"
+        )
 
 
 def _check_harmony(objective: Objective) -> None:

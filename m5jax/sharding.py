@@ -28,7 +28,7 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"blocks/mlp/up/kernel$", P(None, "fsdp", "model")),
     (r"blocks/mlp/up/bias$", P(None, "model")),
     (r"blocks/mlp/down/kernel$", P(None, "model", "fsdp")),
-    (r"project/kernel$", P(None, "fsdp")),
+    (r"(project|convolutions/\d+)/kernel$", P(None, "fsdp")),
     (r"vocabulary/embedding$", P(None, "fsdp")),
     (r"(dense|predict)/kernel$", P("fsdp")),
     (r"(position|hidden|kind|type|bias|scale|log_scale|harmony)$", P()),

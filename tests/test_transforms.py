@@ -7,7 +7,7 @@ from small import small_config
 from test_tokenizer import trained, wordpiece
 
 from m5jax.data.records import DAMAGED, Record
-from m5jax.data.transforms import Transform
+from m5jax.data.transforms import Transform, _jittered
 from m5jax.modalities import State
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (18, 18, 3)).astype(np.uint8)
@@ -227,6 +227,20 @@ def test_only_training_crops_and_mirrors(words):
         assert min(np.abs(found - expected).max(), np.abs(found - expected[:, ::-1]).max()) <= 1
     cropped = transform(words)
     assert len({cropped.training(WHOLE, rng(seed))["image"]["values"].tobytes() for seed in range(10)}) == 10
+
+
+def test_jitter_moves_light_and_colour_of_training_pictures_alone(words):
+    still = {"inputs__image__crop": 1.0, "inputs__image__flip": False}
+    plain, chosen = transform(words, **still), transform(words, inputs__image__jitter=0.4, **still)
+    assert len({chosen.training(WHOLE, rng(seed))["image"]["values"].tobytes() for seed in range(10)}) == 10
+    shown = [made.evaluation(WHOLE)["image"]["values"] for made in (plain, chosen)]
+    np.testing.assert_array_equal(*shown)
+    # One factor each, by hand: grey pixels stay grey, and only brightness moves a flat picture.
+    flat = np.full((4, 4, 3), 100, np.uint8)
+    jittered = _jittered(flat, 0.4, rng(3))
+    assert len(np.unique(jittered)) == 1
+    assert jittered[0, 0, 0] == round(100 * np.float32(rng(3).uniform(0.6, 1.4)))
+    assert _jittered(flat, 0.0, rng(3)) is flat
 
 
 def test_the_same_generator_gives_the_same_arrays(words):

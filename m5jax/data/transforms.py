@@ -30,6 +30,7 @@ from m5jax.modalities import NAMES, State
 from m5jax.token_spec import TokenSpec, token_specs
 
 UNLABELLED = -1
+GREY = np.asarray([0.299, 0.587, 0.114], np.float32)  # what red, green and blue give to lightness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +204,9 @@ class Transform:
         if isinstance(payload, bytes):
             pixels = media.decode_jpeg(payload)
             if spec.name == "image":
-                return {"values": _crop(pixels, spec.grid[0], self.inputs.image.crop, self.inputs.image.flip, rng)}
+                image = self.inputs.image
+                cropped = _crop(pixels, spec.grid[0], image.crop, image.flip, rng)
+                return {"values": _jittered(cropped, image.jitter, rng) if rng is not None else cropped}
             payload = pixels
         elif getattr(self.inputs, spec.name).source == "features":
             return feature_rows.fields(payload[: spec.grid[0]], spec.dim)
@@ -228,3 +231,19 @@ def _crop(pixels: np.ndarray, size: int, keep: float, flip: bool, rng: np.random
         box, mirrored = (left, top, left + w, top + h), flip and rng.random() < 0.5
     resized = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=box))
     return resized[:, ::-1] if mirrored else resized
+
+
+def _jittered(pixels: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture in another light: uint8 [H, W, 3], its brightness, contrast and saturation each times 1 ± `most`.
+
+    As Howard, Some Improvements on Deep Convolutional Neural Network Based Image Classification, arXiv:1312.5402,
+    section 2.2; one order for all, and the grey of ITU-R BT.601.
+    """
+    if not most:
+        return pixels
+    brightness, contrast, saturation = rng.uniform(1 - most, 1 + most, 3).astype(np.float32)
+    lit = pixels.astype(np.float32) * brightness
+    mean = (lit @ GREY).mean()
+    lit = mean + (lit - mean) * contrast
+    grey = (lit @ GREY)[..., None]
+    return np.clip(grey + (lit - grey) * saturation, 0, 255).round().astype(np.uint8)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from m5jax.model_settings import Model
 from m5jax.models.layers import dropout, encoder_layout, linear, norm
+from m5jax.models.stem import Stem
 from m5jax.token_spec import TokenSpec
 
 _INIT = nnx.initializers.normal(0.02)
@@ -38,12 +39,17 @@ class GridEmbedder(nnx.Module):
     """Blocks to states: E = W f + position, the mean block in front (SCALE, spec section 2.2).
 
     Regions with boxes have W f + U box instead; the whole picture's box is (0, 0, 1, 1, 1). With released blocks
-    a hidden block is zeros and the states are normalised; else one learned state stands for what is hidden.
+    a hidden block is zeros and the states are normalised; else one learned state stands for what is hidden. A picture
+    may have a convolutional stem in place of W, and then the mean of its states in front.
     """
 
     def __init__(self, spec: TokenSpec, rows: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
         layout = encoder_layout(config)
-        self.project = linear(spec.dim, config.width, layout, dtype, rngs)
+        self.convolutional = spec.name == "image" and config.stem == "convolutions"
+        if self.convolutional:
+            self.stem = Stem(spec, config, dtype, rngs)
+        else:
+            self.project = linear(spec.dim, config.width, layout, dtype, rngs)
         if spec.geometry:
             self.boxes = linear(spec.geometry, config.width, layout, dtype, rngs)
         else:
@@ -64,11 +70,7 @@ class GridEmbedder(nnx.Module):
         it computed.
         """
         mask, hidden = arrays["mask"], hidden_blocks(arrays)
-        shown = mask & ~hidden
-        blocks = jnp.where(shown[..., None], to_blocks(arrays["values"], self.spec, arrays.get("scale")), 0.0)
-        # The release divides by the blocks there are, hidden ones included.
-        first = arrays.get("first", _mean(blocks, mask if self.released else shown))
-        states = self.project(jnp.concatenate([first[:, None], blocks], 1).astype(self.dtype))
+        states = self._states(arrays, mask, mask & ~hidden)
         mask = jnp.concatenate([presence(arrays)[:, None], mask], 1)
         if self.released:
             states = self.norm(states + self._place(arrays))
@@ -76,6 +78,17 @@ class GridEmbedder(nnx.Module):
             replaced = jnp.pad(hidden, ((0, 0), (1, 0)))[..., None]
             states = jnp.where(replaced, self.hidden[...].astype(self.dtype), states) + self._place(arrays)
         return dropout(states, self.rate, key), mask
+
+    def _states(self, arrays: dict, mask: Bool[Array, "b l"], shown: Bool[Array, "b l"]) -> Float[Array, "b l+1 d"]:
+        """What the shown blocks become, and in front what stands for all of them."""
+        if self.convolutional:
+            states = self.stem(arrays["values"], shown)
+            first = _mean(jnp.where(shown[..., None], states, 0.0), shown)
+            return jnp.concatenate([first[:, None], states], 1)
+        blocks = jnp.where(shown[..., None], to_blocks(arrays["values"], self.spec, arrays.get("scale")), 0.0)
+        # The release divides by the blocks there are, hidden ones included.
+        first = arrays.get("first", _mean(blocks, mask if self.released else shown))
+        return self.project(jnp.concatenate([first[:, None], blocks], 1).astype(self.dtype))
 
     def _place(self, arrays: dict) -> Float[Array, "*b l+1 d"]:
         """What tells where in the modality a block lies."""

@@ -7,6 +7,7 @@ against XLA's count of the unrolled model. A product [m, k] x [k, n] counts 2 m 
 from m5jax import modalities
 from m5jax.config import Config
 from m5jax.model_settings import Tower
+from m5jax.models.stem import TAPS, channels
 from m5jax.token_spec import TokenSpec
 
 TRAINING = 3  # a training step costs a forward pass and, for both factors of each product, a backward one
@@ -19,13 +20,25 @@ def stack(tokens: int, tower: Tower, width: int) -> float:
     return tower.layers * (tokens * per_token + 4 * tokens * tokens * width)
 
 
+def stem(spec: TokenSpec, width: int) -> float:
+    """The convolutions over one picture, and the linear map behind them."""
+    total, before, side = 2 * spec.length * width * width, spec.grid[-1], spec.grid[0]
+    for after in channels(spec.block[0], width):
+        side //= 2
+        total += 2 * side * side * TAPS * TAPS * before * after
+        before = after
+    return total
+
+
 def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int) -> float:
     """Forward pass of SCALE over one listing with everything present and the configured objectives on."""
     model, width, objective = config.model, config.model.width, config.objective
     total = stack(sum(spec.sequence for spec in specs.values()), model.fusion, width)
     for name, spec in specs.items():
         total += stack(spec.sequence, model.tokens if spec.kind == "tokens" else model.grids, width)
-        if spec.kind == "grid":
+        if name == "image" and model.stem == "convolutions":
+            total += stem(spec, width)
+        elif spec.kind == "grid":
             total += 2 * spec.sequence * (spec.dim + spec.geometry) * width
         if objective.contrastive:
             total += 2 * width * model.projection
