@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -25,13 +26,16 @@ def parse(argv: list[str]) -> config_lib.Config:
     Raises:
       ConfigError: naming the flag or field and the nearest valid name.
     """
+    argv = [*map(_quoted, argv)]
     values = flags.FlagValues()
-    if f"--{_CONFIG}.mode=compare" in argv and not any(argument.split("=")[0] == f"--{_CONFIG}" for argument in argv):
-        config_flags.DEFINE_config_dict(_CONFIG, config_lib.default(), flag_values=values)  # runs bring their settings
-    else:
-        config_flags.DEFINE_config_file(_CONFIG, None, "config", flag_values=values, lock_config=True, sys_argv=argv)
+    given: dict[str, Any] = {"flag_values": values, "lock_config": True, "sys_argv": argv}
+    named = any(argument.split("=")[0] == f"--{_CONFIG}" for argument in argv)
     try:
-        rest = values([*map(_quoted, argv)])
+        if f"--{_CONFIG}.mode=compare" in argv and not named:
+            config_flags.DEFINE_config_dict(_CONFIG, config_lib.default(), **given)  # the runs bring their settings
+        else:
+            config_flags.DEFINE_config_file(_CONFIG, None, "config file", **given)
+        rest = values(argv)
         chosen = values[_CONFIG].value
         if chosen is None:
             raise ConfigError("which config? For a first run: --config configs/quickstart.py (or --help)")

@@ -5,14 +5,32 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+LOST = "ids without a record"
+COUNTS = {
+    "queries": "queries",
+    "answerable": "with an answer",
+    "gallery": "in the gallery",
+    "distractors": "relevant to no query",
+    "lost": LOST,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Numbers with one passport: `name` is what their names in `scores.json` begin with, or a study's."""
+    """Numbers with one passport.
+
+    Attributes:
+      name: what their names in `scores.json` begin with, or a study's.
+      label: what is shared by what is relevant to each other; "" where nobody said.
+      sets: "QUERIES:GALLERY"; "" where nobody said.
+      counts: (number, of what), as far as it is known.
+      digest: of the gallery.
+    """
 
     name: str
-    queries: int
-    gallery: int
+    label: str
+    sets: str
+    counts: list[tuple[int, str]]
     digest: str
 
 
@@ -38,5 +56,8 @@ def by_rules(held: Mapping[str, Mapping[str, Any]]) -> list[Rules]:
         key = json.dumps([passport["protocol"], passport["rules"]], sort_keys=True)
         rules = [(rule.replace("_", " "), text) for rule, text in passport["rules"].items() if rule != "name"]
         same = found.setdefault(key, Rules(passport["protocol"], rules, []))
-        same.holders.append(Holder(name, passport["queries"], passport["gallery"], passport["digest"]))
+        counts = [(passport.get(part), words) for part, words in COUNTS.items()]
+        known = [(count, words) for count, words in counts if count is not None and (count or words != LOST)]
+        said = {part: passport.get(part, "") for part in ("label", "sets", "digest")}
+        same.holders.append(Holder(name, counts=known, **said))
     return list(found.values())
