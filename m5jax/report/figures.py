@@ -36,12 +36,14 @@ class Line:
       colour: CSS class.
       points: (x, y) in the units of the viewBox, at most about `MOST_POINTS`.
       last: its last value, in the unit of the data.
+      spreads: (x, upper end, lower end) of the bars that say how far a point is from sure.
     """
 
     name: str
     colour: str
     points: list[tuple[float, float]]
     last: float
+    spreads: Sequence[tuple[float, float, float]] = ()
 
     @property
     def dots(self) -> list[tuple[float, float]]:
@@ -70,7 +72,16 @@ class Chart:
 
 
 def chart(
-    title: str, curves: Mapping[str, Curve], *, unit: str, x_label: str, from_zero: bool = False, may_log: bool = False
+    title: str,
+    curves: Mapping[str, Curve],
+    *,
+    unit: str,
+    x_label: str,
+    from_zero: bool = False,
+    may_log: bool = False,
+    up_to: float | None = None,
+    looks: Mapping[str, str] = COLOURS,
+    spreads: Mapping[str, Float[np.ndarray, "n"]] | None = None,
 ) -> Chart | None:
     """A chart of some curves; None if they hold no finite point.
 
@@ -81,12 +92,17 @@ def chart(
       x_label: of the horizontal axis, with its unit.
       from_zero: the vertical axis begins at 0.
       may_log: the vertical axis is logarithmic where that helps; values are positive.
+      up_to: the vertical axis reaches so far at least, for charts that are to be compared.
+      looks: CSS classes of the lines by name, where they are not of the modalities.
+      spreads: of some curves without gaps, how far up and down of each point a bar goes.
     """
     finite = {name: _finite(*curve) for name, curve in curves.items()}
     finite = {name: curve for name, curve in finite.items() if len(curve[0])}
     if not finite:
         return None
     xs, ys = (np.concatenate([curve[axis] for curve in finite.values()]) for axis in (0, 1))
+    ends = [finite[name][1] + sign * spread for name, spread in (spreads or {}).items() for sign in (-1, 1)]
+    ys = np.concatenate([ys, *ends, [] if up_to is None else [up_to]])
     log = may_log and ys.max() >= LOG_FROM * ys.min()
     low, high = _range(np.log10(ys) if log else ys, from_zero and not log)
     left, right = _range(xs, False) if xs.min() == xs.max() else (xs.min(), xs.max())
@@ -96,7 +112,17 @@ def chart(
         up = TOP + (high - (np.log10(y) if log else y)) / (high - low) * (HEIGHT - TOP - BOTTOM)
         return [(round(float(a), 1), round(float(u), 1)) for a, u in zip(across, up, strict=True)]
 
-    lines = [Line(name, COLOURS.get(name, "c0"), place(*thin(x, y)), float(y[-1])) for name, (x, y) in finite.items()]
+    def bars(x: np.ndarray, y: np.ndarray, spread: np.ndarray | None) -> list[tuple[float, float, float]]:
+        if spread is None:
+            return []
+        return [
+            (a, upper, lower) for (a, upper), (_, lower) in zip(place(x, y + spread), place(x, y - spread), strict=True)
+        ]
+
+    lines = [
+        Line(name, looks.get(name, "c0"), place(*thin(x, y)), float(y[-1]), bars(x, y, (spreads or {}).get(name)))
+        for name, (x, y) in finite.items()
+    ]
     x_values, y_values = ticks(left, right, 4), log_ticks(low, high) if log else ticks(low, high)
     across = [x for x, _ in place(np.asarray(x_values), np.full(len(x_values), ys[0]))]
     up = [y for _, y in place(np.full(len(y_values), xs[0]), np.asarray(y_values))]

@@ -8,13 +8,14 @@ page: a plain string, or `html.sentence(...)` where it quotes a seller.
 from collections.abc import Callable
 from typing import Any
 
-from m5jax.report import space
+from m5jax.report import space, sweeps
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
 View = Callable[[Finding, Scored], dict[str, Any]]
 
 VIEWS: dict[str, tuple[str, View]] = {
+    "sweeps": ("Missing and wrong", sweeps.view),
     "space": ("Map of the product space", space.view),
 }
 """By name: the title of the section, and what its template needs, made of what the study found."""
