@@ -55,7 +55,7 @@ def final(run: Run, params: Params, step: int) -> None:
     embed = _embed_with(run, params)
     embedded = _embedded(run, embed, ("train", "val", "gallery", "query"))
     scores, results = _scores(run, embedded)
-    subject = Subject(run.config, run.prepared, embedded, scores, results, embed)
+    subject = Subject(run.config, run.prepared, embedded, scores, results, embed, _aligned(run, params))
     findings = registry.chosen(subject)  # by every process: studies embed more
     if not distributed.is_lead():
         return
@@ -109,6 +109,12 @@ def _embed_with(run: Run, params: Params) -> Embed:
         return embedder(tuple(wanted.items())).split(prepared, split, rows=rows)
 
     return embed
+
+
+def _aligned(run: Run, params: Params) -> Embed | None:
+    """Embeds into the space in which the contrastive objective compared modalities; None where there was none."""
+    compared = run.config.objective.contrastive and len(run.config.inputs.modalities) > 1
+    return _embed_with(run.reading("contrastive"), params) if compared else None
 
 
 def _embedded(run: Run, embed: Embed, splits: tuple[str, ...]) -> dict[str, suite.Split]:

@@ -66,6 +66,11 @@ class Run:
         restored = self.checkpoints.restore_params(placed, self.check("tokenizer", "preprocessing", "classes"))
         return restored.step, restored.state
 
+    def reading(self, readout: str) -> "Run":
+        """The same run with its product vectors read from elsewhere (`config.model.readout`), of the same weights."""
+        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, readout=readout))
+        return dataclasses.replace(self, config=config, model=_model(config, self.prepared))
+
     def check(self, *names: str) -> Check:
         """Raises ConfigError for a checkpoint that was written under other facts of these names."""
         return lambda saved: require_same(saved, self.facts, names, self.folder.checkpoints)
@@ -97,10 +102,14 @@ def open_run(config: Config, training: bool = False) -> Iterator[Run]:
             seals.verify(ready, config.data.verify, quiet=not distributed.is_lead())
         facts = facts_of(config, prepared, mixed)
         distributed.require_agreement({"records": settings.digest(facts["data"]), "tokenizer": facts["tokenizer"]})
-        vocabulary = tokenizer.load(prepared.tokenizer_path).size
         stack.enter_context(jax.set_mesh(mesh))
-        model = families.build(config, vocabulary, len(classes_of(config, prepared)))
-        yield Run(config, folder, prepared, mixed, mesh, model, facts)
+        yield Run(config, folder, prepared, mixed, mesh, _model(config, prepared), facts)
+
+
+def _model(config: Config, prepared: Prepared) -> Model:
+    """The configured network for a catalogue's vocabulary and classes."""
+    vocabulary = tokenizer.load(prepared.tokenizer_path).size
+    return families.build(config, vocabulary, len(classes_of(config, prepared)))
 
 
 def prepare_mixed(config: Config, quiet: bool = False) -> tuple[Prepared, ...]:

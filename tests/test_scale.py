@@ -12,6 +12,7 @@ from small import small_config
 
 from m5jax.models import families, flops
 from m5jax.models.interface import total_loss
+from m5jax.models.scale_network import HARMONY_ORDER
 from m5jax.objectives import numerics
 
 VOCABULARY = 50
@@ -264,9 +265,10 @@ def test_flops_by_formula_equal_xla_on_the_unrolled_model():
     assert flops.TRAINING == 3
 
 
-def test_the_readout_of_the_encoders_is_the_sum_of_the_modalities_vectors(params):
+@pytest.mark.parametrize("readout", ["encoders", "contrastive"])
+def test_a_readout_without_fusion_is_the_sum_of_the_modalities_vectors(params, readout):
     """Its twin: each modality embedded alone, added up in numpy; what a listing has not adds nothing."""
-    scale = compiled(small_config(model__readout="encoders"))
+    scale = compiled(small_config(model__readout=readout))
     batch = random_batch(small_config(), VOCABULARY, 31, present=SUBSETS)
     alone = np.stack([scale.vectors(params, batch, (name,))[0] for name in ALL], 1)
     np.testing.assert_allclose(np.linalg.norm(alone, axis=-1), SUBSETS, atol=1e-5)
@@ -276,3 +278,13 @@ def test_the_readout_of_the_encoders_is_the_sum_of_the_modalities_vectors(params
     order = np.random.default_rng(0).permutation(31)
     mixed, _ = scale.vectors(params, jax.tree.map(lambda x: x[order], batch))
     np.testing.assert_allclose(mixed, expected[order], atol=2e-6)
+
+
+def test_the_contrastive_readout_of_one_modality_is_what_the_objective_compares(params):
+    scale = compiled(small_config(model__readout="contrastive"))
+    batch = random_batch(small_config(), VOCABULARY, 31, present=SUBSETS)
+    pooled = scale.model.losses(params, batch, None).coupled["pooled"]
+    for m, name in enumerate(HARMONY_ORDER):
+        vectors, valid = scale.vectors(params, batch, (name,))
+        lengths = np.linalg.norm(pooled[:, m], axis=-1, keepdims=True)
+        np.testing.assert_allclose((vectors * lengths)[valid], pooled[valid, m], atol=2e-5)

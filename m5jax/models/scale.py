@@ -142,7 +142,8 @@ def _product_vector(
     All have unit length. "fusion": the sum of the joint transformer's first states (SCALE, spec section 5.2; what is
     not shown takes no part in the joint transformer either, where the release fuses everything and leaves terms out).
     "dense": the classifier's dense layer over them (the same, fine-tuned). "encoders": the sum of the encoders' mean
-    states, each at unit length. "agreement": the same, weighed by `agreement_shares`.
+    states, each at unit length. "agreement": the same, weighed by `agreement_shares`. "contrastive": the sum of what
+    the contrastive objective compares, each at unit length, so that those of single modalities lie in one space.
     """
     names = network.names
     there = jnp.stack([masks[name].any(1) for name in names], 1)
@@ -150,6 +151,9 @@ def _product_vector(
         first = network.first(network.fusion(states, masks), masks)
         vector = first.sum(1) if readout == "fusion" else network.classifier.vector(first)
         return numerics.normalise(jnp.where(there.any(1, keepdims=True), vector, 0.0)), there.any(1)
+    if readout == "contrastive":
+        parts = jnp.where(there[..., None], numerics.normalise(network.pooled(states, masks)), 0.0)
+        return numerics.normalise(parts.sum(1)), there.any(1)
     parts = jnp.stack([numerics.normalise(pool(states[name], masks[name], "mean")) for name in names], 1)
     if readout == "agreement":
         shares = harmony.agreement_shares(network.pooled(states, masks), there, network.temperature())

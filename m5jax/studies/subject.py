@@ -34,6 +34,8 @@ class Subject:
       scores: all scores of the run, as in `scores.json`.
       results: per task and subset, what the queries found.
       again: embeds once more: (records, split, named subsets of modalities, positions or None for all) -> embeddings.
+      aligned: the same with config.model.readout = "contrastive", whose modalities lie in one space; None for a model
+        that was not trained to bring them there.
     """
 
     config: Config
@@ -42,6 +44,7 @@ class Subject:
     scores: Scores
     results: Mapping[tuple[str, str], Retrieval]
     again: Embed
+    aligned: Embed | None = None
 
     def split(
         self,
@@ -50,6 +53,7 @@ class Subject:
         *,
         corruption: Corruption = CLEAN,
         rows: np.ndarray | None = None,
+        embed: Embed | None = None,
     ) -> Split:
         """Index and embeddings of a split, or of the listings at some positions, corrupted on purpose.
 
@@ -58,9 +62,10 @@ class Subject:
           wanted: named subsets of modalities.
           corruption: what happens to the listings; its `splits` must name this one to have an effect.
           rows: ascending positions; None = all. What is corrupted does not depend on which are chosen.
+          embed: `again`, if None, or `aligned`.
         """
         prepared = dataclasses.replace(self.prepared, corruption=corruption)
-        embedded = Split(prepared.index(name), self.again(prepared, name, wanted, rows))
+        embedded = Split(prepared.index(name), (embed or self.again)(prepared, name, wanted, rows))
         return embedded if rows is None else Split(embedded.index.rows(rows), embedded.embeddings)
 
 
