@@ -16,10 +16,11 @@ from m5jax import source
 from m5jax.catalogues.layouts import find
 from m5jax.errors import ConfigError, Preempted, SeriesError
 from m5jax.preparing.prepare import prepare
-from m5jax.tables import layout, runs, series
+from m5jax.series import runs
+from m5jax.series.runs import Result, RunFailed
+from m5jax.tables import layout, series
 from m5jax.tables.layout import PRETRAIN
 from m5jax.tables.paper import TABLES
-from m5jax.tables.runs import Result, RunFailed
 
 
 class FakeRuns:

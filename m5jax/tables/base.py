@@ -38,6 +38,7 @@ def config(number: int) -> Any:
     c.checkpoint.every = 1000
     c.evaluate.probe = False
     c.evaluate.cluster = False
+    c.evaluate.studies = ()
     c.export.after_training = False
     c.logging.tensorboard = False
     return c

@@ -4,27 +4,21 @@ A run's folder is named after a digest of its settings, so rows, seeds and table
 was interrupted goes on. A row that fails is reported, and the others go on.
 """
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
-from m5jax import config as config_lib
-from m5jax import settings, source
-from m5jax.catalogues import layouts
+from m5jax import settings
 from m5jax.config import Config
-from m5jax.data.prepared import MANIFEST, Prepared
-from m5jax.errors import ConfigError, DataError, SeriesError
-from m5jax.tables import base, layout, runs
+from m5jax.errors import SeriesError
+from m5jax.series import provenance, runs
+from m5jax.series.runs import Result, RunFailed, RunOne
+from m5jax.tables import base, layout
 from m5jax.tables.layout import FINETUNE, PRETRAIN, Outcome, Row, Table
 from m5jax.tables.paper import TABLES
-from m5jax.tables.runs import Result, RunFailed
-
-RunOne = Callable[[Config], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +48,7 @@ def make(config: Config, run_one: RunOne = runs.run) -> None:
       SeriesError: rows failed; the table holds the others.
       Preempted: asked to stop; the same command goes on.
     """
-    if config.distributed.num_processes > 1 or config.distributed.coordinator:
-        raise ConfigError("config.mode = 'table' runs one process after another: leave config.distributed alone")
+    runs.check_alone(config)
     table = TABLES[config.table.number]
     outcomes = {row.name: Outcome(skipped=_why_not(config, row)) for row in table.rows}
     attempts = [
@@ -71,7 +64,7 @@ def make(config: Config, run_one: RunOne = runs.run) -> None:
         found = results[attempt.row.name, attempt.seed] = {}
         try:
             for stage, chosen in attempt.stages.items():
-                found[stage] = _obtain(chosen, stage, run_one)
+                found[stage] = runs.obtain(chosen, stage, run_one)
         except RunFailed as error:
             outcome.failed[attempt.seed] = str(error)
             print(f"  failed: {error}", flush=True)
@@ -95,18 +88,11 @@ def stages_of(config: Config, row: Row, seed: int) -> dict[str, Config]:
     c.inputs.record = config.inputs.modalities  # all rows share records, tokenizer and listings
     if row.change is not None:
         row.change(c)
-    pretraining = _placed(c, config.workdir, PRETRAIN)
+    pretraining = runs.placed(c.to_dict(), config.workdir, PRETRAIN)
     base.finetune(c, pathlib.Path(pretraining.workdir).name)
-    finetuning = _placed(c, config.workdir, FINETUNE)
+    finetuning = runs.placed(c.to_dict(), config.workdir, FINETUNE)
     begin = dataclasses.replace(finetuning.initialize, run=pretraining.workdir)
     return {PRETRAIN: pretraining, FINETUNE: dataclasses.replace(finetuning, initialize=begin)}
-
-
-def _placed(c: Any, root: str, stage: str) -> Config:
-    """The checked settings, in the folder that their digest names: what differs only in place or table is one run."""
-    same = {"workdir": "", "table": settings.to_dict(config_lib.Table())}
-    config = config_lib.freeze(c.to_dict() | same)
-    return dataclasses.replace(config, workdir=str(pathlib.Path(root) / f"{stage}-{settings.digest(config)[:12]}"))
 
 
 def _why_not(config: Config, row: Row) -> str:
@@ -118,22 +104,6 @@ def _why_not(config: Config, row: Row) -> str:
     if not missing:  # a change may be impossible without what the row needs
         missing = set(stages_of(config, row, config.seed)[PRETRAIN].inputs.modalities) - there
     return f"config.inputs.modalities has no {', '.join(sorted(missing))}" if missing else ""
-
-
-def _obtain(config: Config, stage: str, run_one: RunOne) -> Result:
-    """The result of a run, which is made unless it is there."""
-    folder = pathlib.Path(config.workdir)
-    result = runs.read(folder)
-    if result is not None:
-        print(f"  {stage}: there already, {folder}", flush=True)
-        return result
-    print(f"  {stage}: {folder}", flush=True)
-    run_one(config)
-    result = runs.read(folder)
-    if result is None:
-        raise RunFailed(f"{folder} holds no {runs.RESULT}")
-    print(f"  {stage}: done in {result.seconds:.0f} s", flush=True)
-    return result
 
 
 def _write(
@@ -159,12 +129,7 @@ def _write(
     whole = {
         "table": table.number,
         "title": table.title,
-        "settings": settings.to_dict(config),
-        "commit": sorted({result.commit for result in made}, key=str),  # null: not known
-        "code": sorted({result.code for result in made}),
-        "hardware": sorted({result.hardware for result in made}),
-        "records": sorted({result.records for result in made}),
-        "seconds": round(sum(result.seconds for result in made), 1),
+        **provenance.facts(config, made),
         "rows": [_row_as_json(table, row, outcomes[row.name], attempts, results) for row in table.rows],
         "claims": claims,
         "notes": notes,
@@ -176,11 +141,11 @@ def _write(
 
 def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: list[Result]) -> list[str]:
     """What a reader has to know to read the numbers."""
-    catalogue = "the embedded catalogue" if config.data.catalogue == "toy" else config.data.catalogue
     lines = [
         f"percent; seeds: {config.table.seeds}; ± their standard deviation; protocol {config.evaluate.protocol}; paper:"
-        f" M5Product, its subset; here: {catalogue}, {_length(config)} + {config.table.finetune_steps} steps of"
-        f" {config.batch_size}. Compare differences between rows, not the numbers of one catalogue with another's",
+        f" M5Product, its subset; here: {provenance.catalogue(config)}, {provenance.length(config)} +"
+        f" {config.table.finetune_steps} steps of {config.batch_size}. Compare differences between rows, not the"
+        " numbers of one catalogue with another's",
         *table.notes,
     ]
     lines += filter(None, [layout.told_by(table, outcomes)])
@@ -190,37 +155,7 @@ def _notes(config: Config, table: Table, outcomes: dict[str, Outcome], made: lis
     lines += [
         f"failed: {name}, seed {config.seed + s}: {why}" for name, o in outcomes.items() for s, why in o.failed.items()
     ]
-    anew = f"delete {config.workdir} to make them anew"
-    for what, seen in (("versions of the code", "code"), ("records", "records"), ("machines", "hardware")):
-        if len({getattr(result, seen) for result in made}) > 1:
-            lines.append(f"made by runs of different {what}: {anew}")
-    now = source.digest()
-    commits = {result.commit or "not known" for result in made if result.code != now}
-    if commits:
-        lines.append(f"made by other code than today's (commit: {', '.join(sorted(commits))}): {anew}")
-    embedded = config.data.catalogue == "toy"  # drawn from settings, which name the runs
-    if not embedded and {result.records for result in made} - _records_now(config):
-        lines.append(f"made from other records than {config.data.root} has of {catalogue} as it is now: {anew}")
-    return lines
-
-
-def _length(config: Config) -> str:
-    return str(config.steps) if config.steps else f"{config.epochs:g} epochs"
-
-
-def _records_now(config: Config) -> set[str]:
-    """Digests of the prepared folders that are of the catalogue as it is now; nothing is prepared for that."""
-    try:
-        now = layouts.find(config.data.catalogue).digest()
-    except DataError:
-        return set()
-    found = set()
-    for path in pathlib.Path(config.data.root).glob(f"prepared-*/{MANIFEST}"):
-        with contextlib.suppress(DataError):  # a damaged folder has nothing of the catalogue
-            manifest = Prepared.open(path.parent, config.inputs).manifest
-            if manifest["facts"]["catalogue"] == now:
-                found.add(manifest["digest"])
-    return found
+    return lines + provenance.notes(config, made)
 
 
 def _row_as_json(

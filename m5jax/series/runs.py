@@ -1,6 +1,6 @@
 """One run of a series, in a process of its own: whatever becomes of it, the series goes on.
 
-``python -m m5jax.tables.runs FOLDER`` trains and scores what ``FOLDER/settings.json`` says and, last, writes
+``python -m m5jax.series.runs FOLDER`` trains and scores what ``FOLDER/settings.json`` says and, last, writes
 ``FOLDER/result.json``. Nothing outside that process imports jax, so it has the accelerators to itself.
 """
 
@@ -15,15 +15,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from m5jax import config as config_lib
 from m5jax import settings, source
 from m5jax.config import Config
-from m5jax.errors import M5Error, Preempted
+from m5jax.errors import ConfigError, M5Error, Preempted
 
 SETTINGS, RESULT, LOG = "settings.json", "result.json", "log.txt"
 COMPILED = "compiled"  # below the series' folder: what was compiled for one run serves the others
+
+
+RunOne = Callable[[Config], None]
+"""Trains and scores a run and leaves its `Result` in its folder."""
 
 
 class RunFailed(Exception):
@@ -58,6 +63,51 @@ class Result:
         temporary.rename(path)
 
 
+def check_alone(config: Config) -> None:
+    """Raises ConfigError if the processes of a series would have to be several at once."""
+    if config.distributed.num_processes > 1 or config.distributed.coordinator:
+        raise ConfigError(
+            f"config.mode = {config.mode!r} runs one process after another: leave config.distributed alone"
+        )
+
+
+def placed(values: dict[str, Any], root: str, name: str) -> Config:
+    """The checked settings of a run, in the folder that their digest names: equal runs of all series are one run.
+
+    Args:
+      values: the settings, nested; those of series themselves are left out of account.
+      root: the folder of the series.
+      name: what the folder's name begins with.
+
+    Raises:
+      ConfigError: they contradict each other.
+    """
+    same = {"workdir": "", "table": settings.to_dict(config_lib.Table()), "sweep": settings.to_dict(config_lib.Sweep())}
+    config = config_lib.freeze(values | same)
+    return dataclasses.replace(config, workdir=str(pathlib.Path(root) / f"{name}-{settings.digest(config)[:12]}"))
+
+
+def obtain(config: Config, name: str, run_one: RunOne) -> Result:
+    """The result of a run, which is made unless it is there.
+
+    Raises:
+      RunFailed: it came to none.
+      Preempted: as `run`.
+    """
+    folder = pathlib.Path(config.workdir)
+    result = read(folder)
+    if result is not None:
+        print(f"  {name}: there already, {folder}", flush=True)
+        return result
+    print(f"  {name}: {folder}", flush=True)
+    run_one(config)
+    result = read(folder)
+    if result is None:
+        raise RunFailed(f"{folder} holds no {RESULT}")
+    print(f"  {name}: done in {result.seconds:.0f} s", flush=True)
+    return result
+
+
 def read(folder: str | pathlib.Path) -> Result | None:
     """The result in a run folder; None if the run has not come to its end."""
     path = pathlib.Path(folder) / RESULT
@@ -80,7 +130,7 @@ def run(config: Config) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).write_text(json.dumps(settings.to_dict(config), indent=1), encoding="utf-8")
     environment = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / COMPILED)} | os.environ
-    command = [sys.executable, "-m", "m5jax.tables.runs", str(folder)]
+    command = [sys.executable, "-m", "m5jax.series.runs", str(folder)]
     with (folder / LOG).open("w", encoding="utf-8") as log:
         child = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
         with _passing_on(child) as asked:
