@@ -19,9 +19,11 @@ from m5jax.evals.suite import Split
 from m5jax.modalities import State
 from m5jax.report.scored import Scored
 from m5jax.run_folder import RunFolder
+from m5jax.studies.registry import STUDIES
+from m5jax.studies.subject import Subject
 
 DIM = 8
-VOID = {"meta", "img", "br", "hr", "link", "input", "path", "circle", "polyline"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "path", "circle", "polyline", "line", "rect", "image"}
 
 
 def jpeg(height, width, seed=0):
@@ -125,6 +127,20 @@ def make_scored(folder, splits, config=None, *, rejections=(), harmony=True, vec
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
     run.evaluations.write_text("".join(json.dumps(row) + "\n" for row in evaluations), encoding="utf-8")
     return Scored(run, ready, config, 60, 1234567, "python -m m5jax.main", scores, results, parts)
+
+
+def asked(scored):
+    """The same, with every study asked; whatever a listing is made to show, its embedding stays."""
+
+    def again(prepared, split, wanted, rows):
+        made = scored.embedded[split].embeddings
+        rows = np.arange(len(made)) if rows is None else np.asarray(rows) % len(made)  # sweeps ask for variants
+        valid = dict.fromkeys(wanted, made.valid["fused"][rows])
+        return Embeddings(dict.fromkeys(wanted, made.vectors["fused"][rows]), valid, None)
+
+    subject = Subject(scored.config, scored.prepared, scored.embedded, scored.scores, scored.results, again)
+    findings = {name: study(subject) for name, study in STUDIES.items()}
+    return dataclasses.replace(scored, findings=json.loads(json.dumps(findings, allow_nan=False)))
 
 
 class Page(html.parser.HTMLParser):

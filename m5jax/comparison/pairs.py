@@ -10,7 +10,7 @@ from m5jax.comparison.comparable import unlike
 from m5jax.comparison.runs import ScoredRun
 from m5jax.evals import bootstrap
 
-MOST_GROUPS = 30  # of one grouping
+MOST_GROUPS = 40  # of one grouping
 
 
 @dataclasses.dataclass(frozen=True)
