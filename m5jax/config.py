@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from m5jax import settings, sweep_settings
+from m5jax import questions, settings, sweep_settings
 from m5jax.data_settings import Data
 from m5jax.errors import ConfigError
 from m5jax.inputs import Inputs
@@ -84,7 +84,13 @@ class Evaluate:
     batch_size: int = setting(128, "listings per batch, all processes together", low=1)
     ks: tuple[int, ...] = setting((1, 5, 10), "ranks at which retrieval is scored", low=1)
     protocol: str = setting(
-        "standard", "definition of the retrieval metrics (evals/retrieval.py)", choices=("standard",)
+        "standard", "definition of the retrieval metrics (docs/evaluation.md)", choices=("standard", "released", "trec")
+    )
+    retrieval: tuple[str, ...] = setting(
+        questions.RETRIEVAL, "retrieval tasks, RELEVANCE:QUERIES:GALLERY; a side is a split, a named set, or a+b"
+    )
+    classification: str = setting(
+        questions.CLASSIFICATION, "TRAIN:TEST, the sets that classifiers learn from and are asked about"
     )
     neighbours: int = setting(10, "k of the nearest-neighbour classifier", low=1)
     probe: bool = setting(True, "train a linear probe on frozen embeddings at the end")
@@ -239,6 +245,9 @@ def _check_together(config: Config) -> None:
     if not inputs.modalities:
         raise ConfigError("config.inputs.modalities is empty: name at least one modality")
     config.data.corruption.check(inputs)
+    for text in config.evaluate.retrieval:
+        questions.question(text)
+    questions.classification(config.evaluate.classification)
     sweep_settings.check(config.evaluate.sweeps, config.evaluate.sweep_ratios, config.evaluate.sweep_splits, inputs)
     if inputs.text.with_table and ("table" in inputs.modalities or "text" not in inputs.modalities):
         raise ConfigError(

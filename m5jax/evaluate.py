@@ -4,18 +4,21 @@ import functools
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-from m5jax import distributed, writers
+from m5jax import distributed, questions, writers
 from m5jax.config import Config
 from m5jax.data.prepared import Prepared
-from m5jax.embed import Embedder, Embeddings, concatenate, subsets
-from m5jax.evals import suite
-from m5jax.evals.retrieval import Retrieval
+from m5jax.embed import Embedder, Embeddings, subsets
+from m5jax.errors import DataError
+from m5jax.evals import passports, suite
+from m5jax.evals.protocols import Passport
+from m5jax.evals.sets import Sets
 from m5jax.models.interface import Params
+from m5jax.questions import Question
 from m5jax.report import page
 from m5jax.report.scored import Scored
 from m5jax.run import Run, open_run
@@ -33,6 +36,7 @@ def evaluate(config: Config) -> None:
       M5Error: see `errors`.
     """
     with open_run(config) as run:
+        check(run)
         step, params = run.trained_params()
         run.say(f"evaluating step {step} of {run.folder.path}")
         final(run, params, step)
@@ -41,10 +45,15 @@ def evaluate(config: Config) -> None:
 
 def during(run: Run, params: Params, step: int) -> None:
     """Retrieval scores of the moment, added to `evaluations.jsonl`."""
-    embedded = _embedded(run, _embed_with(run, params), ("query", "gallery"))
-    if not embedded or not distributed.is_lead():
+    sets = Sets(run.prepared)
+    asked = _asked(run, sets)
+    if not asked:
         return
-    scores = suite.retrieve(embedded["query"], embedded["gallery"], run.config).scores
+    needed = sets.splits(name for question in asked for name in (question.queries, question.gallery))
+    embedded = _embedded(run, _embed_with(run, params), needed)
+    if not distributed.is_lead():
+        return
+    scores = _retrieved(run, sets, asked, embedded).scores
     _append(run, step, scores)
     shown = ", ".join(f"{name} {scores[name]:.3f}" for name in HEADLINES if name in scores)
     run.say(f"step {step}: {shown}")
@@ -54,13 +63,18 @@ def final(run: Run, params: Params, step: int) -> None:
     """All scores and studies: `scores.json`, `studies.json`, the table on the screen, and the report."""
     embed = _embed_with(run, params)
     embedded = _embedded(run, embed, ("train", "val", "gallery", "query"))
-    scores, results = _scores(run, embedded)
+    found = _scores(run, embedded)
+    scores, results = found.scores, found.results
+    told = {prefix: passport.to_dict() for prefix, passport in found.passports.items()}
     subject = Subject(run.config, run.prepared, embedded, scores, results, embed, _aligned(run, params))
     findings = registry.chosen(subject)  # by every process: studies embed more
     if not distributed.is_lead():
         return
-    for path, value in ((run.folder.scores, scores), (run.folder.studies, findings)):
+    written = {run.folder.scores: scores, run.folder.studies: findings, run.folder.passports: told}
+    for path, value in written.items():
         path.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
+    for (task, subset), ranks in found.ranks.items():
+        ranks.save(run.folder.ranks(task, subset))
     _append(run, step, scores)
     print(table(scores, tuple(subsets(run.config))), flush=True)
     page.write(
@@ -75,25 +89,74 @@ def final(run: Run, params: Params, step: int) -> None:
             results=results,
             embedded=embedded,
             findings=findings,
+            passports=told,
         )
     )
 
 
-def _scores(run: Run, embedded: dict[str, suite.Split]) -> tuple[suite.Scores, dict[tuple[str, str], Retrieval]]:
-    """All scores of a run, and what its queries found."""
-    scores: suite.Scores = {}
-    results: dict[tuple[str, str], Retrieval] = {}
-    if "query" in embedded and "gallery" in embedded:
-        retrieved = suite.retrieve(embedded["query"], embedded["gallery"], run.config)
-        scores, results = dict(retrieved.scores), retrieved.results
-    held_out = [embedded[name] for name in suite.HELD_OUT if name in embedded]
-    if held_out:
-        scores |= suite.classified(_joined(held_out), run.prepared.classes)
-    if "train" in embedded and held_out:
-        scores |= suite.classify(embedded["train"], _joined(held_out), run.config)
-    if run.config.evaluate.cluster and "gallery" in embedded:
-        scores |= suite.cluster(embedded["gallery"], run.config)
-    return scores, results
+def check(run: Run) -> None:
+    """Refuses, before anything is computed, sets of `config.evaluate` that this catalogue does not have.
+
+    Raises:
+      ConfigError: there is no such set.
+      DataError: one is empty, or classifiers would be asked about what they learned from.
+    """
+    sets = Sets(run.prepared)
+    for question in _asked(run, sets):
+        sets.splits((question.queries, question.gallery))
+    _classified_sets(run, sets)
+
+
+def _asked(run: Run, sets: Sets) -> list[Question]:
+    """What the embeddings are asked; a default task only where the catalogue has its splits."""
+    asked = [questions.question(text) for text in run.config.evaluate.retrieval]
+    return [q for q in asked if q not in suite.DEFAULT or (q.queries in sets and q.gallery in sets)]
+
+
+def _classified_sets(run: Run, sets: Sets) -> tuple[str, str]:
+    """The sets that classifiers learn from and are asked about; of the default what the catalogue has, "" = none."""
+    train, test = questions.classification(run.config.evaluate.classification)
+    if run.config.evaluate.classification == questions.CLASSIFICATION:
+        return sets.known(train), sets.known(test)
+    both = sets.shared(train, test)
+    if both:
+        raise DataError(
+            f"config.evaluate.classification = {train}:{test}: {both} listings are in both, and classifiers would"
+            " be asked about what they learned from"
+        )
+    return train, test
+
+
+def _retrieved(
+    run: Run, sets: Sets, asked: Sequence[Question], embedded: Mapping[str, suite.Split]
+) -> suite.Evaluation:
+    """The scores of retrieval, and what its queries found."""
+    found = suite.Evaluation()
+    for name in dict.fromkeys(question.sets for question in asked):
+        same = [question for question in asked if question.sets == name]
+        query, gallery = (sets.find(side, embedded) for side in name.split(":"))
+        lost = sets.lost(same[0].queries) + sets.lost(same[0].gallery)
+        found.add(suite.retrieve(query, gallery, run.config, same, lost))
+    return found
+
+
+def _scores(run: Run, embedded: Mapping[str, suite.Split]) -> suite.Evaluation:
+    """All scores of a run, what they mean, and what its queries found."""
+    sets, config = Sets(run.prepared), run.config
+    found = _retrieved(run, sets, _asked(run, sets), embedded)
+    learned, tested = _classified_sets(run, sets)
+    held: dict[str, Passport] = {}
+    if tested:
+        test, train = sets.find(tested, embedded), sets.find(learned, embedded) if learned else None
+        found.scores.update(suite.classified(test, run.prepared.classes))
+        if train is not None:
+            found.scores.update(suite.classify(train, test, config))
+        held |= passports.of_classification(train, test, config, f"{learned}:{tested}")
+    if config.evaluate.cluster and "gallery" in embedded:
+        found.scores.update(suite.cluster(embedded["gallery"], config))
+        held |= passports.of_clustering(embedded["gallery"], "gallery")
+    found.passports.update(passports.chosen(held, found.scores))
+    return found
 
 
 def _embed_with(run: Run, params: Params) -> Embed:
@@ -122,10 +185,6 @@ def _embedded(run: Run, embed: Embed, splits: tuple[str, ...]) -> dict[str, suit
     there = [split for split in splits if split in run.prepared.splits]
     wanted = subsets(run.config)
     return {split: suite.Split(run.prepared.index(split), embed(run.prepared, split, wanted, None)) for split in there}
-
-
-def _joined(splits: list[suite.Split]) -> suite.Split:
-    return suite.Split(suite.join([s.index for s in splits]), concatenate([s.embeddings for s in splits]))
 
 
 def _append(run: Run, step: int, scores: suite.Scores) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
         self.damaged = self.path / "damaged_records.jsonl"
+
+    def ranks(self, task: str, subset: str) -> pathlib.Path:
+        """Where the saved ranks of a retrieval task lie: what is no letter or digit in its name becomes "-"."""
+        return self.path / "ranks" / f"{re.sub('[^A-Za-z0-9_.]+', '-', task)}-{subset}.npz"
 
     def write_config(self, config: Config) -> None:
         """Records every setting of the run."""

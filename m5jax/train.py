@@ -40,6 +40,7 @@ def train(config: Config) -> None:
     """
     with open_run(config, training=True) as run:
         run.say(f"run folder {run.folder.path}, records {run.prepared.folder} {run.prepared.splits}")
+        evaluate.check(run)
         state = _loop(run)
         evaluate.final(run, state["params"], run.config.steps)
         if config.export.after_training:

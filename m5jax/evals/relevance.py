@@ -5,7 +5,7 @@ path); with any number, `LabelSets`. The gain of a gallery row for a query is th
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import scipy.sparse
@@ -156,69 +156,3 @@ def best_gain(counted: Int[np.ndarray, "q g"], k: int | Int[np.ndarray, "q"]) ->
         total += gain * (discounts[stop] - discounts[start])
         start = stop
     return total
-
-
-@dataclasses.dataclass(frozen=True)
-class Labelling:
-    """The labels of a task by name, as whatever scores it needs them.
-
-    Attributes:
-      names: the labels, [L].
-      finer: bool [L], labels that only raise a grade: they count under graded protocols alone.
-      query, gallery: `LabelSets` of either side.
-      others: of listings that are labelled but not in the gallery (see the protocol "released").
-    """
-
-    names: np.ndarray
-    finer: np.ndarray
-    query: LabelSets
-    gallery: LabelSets
-    others: LabelSets
-
-    @classmethod
-    def of(
-        cls,
-        query: Sequence[Iterable[str]],
-        gallery: Sequence[Iterable[str]],
-        others: Sequence[Iterable[str]],
-        finer: Sequence[Sequence[Iterable[str]]] = (),
-    ) -> "Labelling":
-        """Numbers the labels.
-
-        Args:
-          query, gallery, others: the labels of every listing; "" is no label.
-          finer: of the same three sides labels that only raise a grade; empty = none. Their names are their own.
-        """
-        coarse = [[sorted({label for label in row if label}) for row in side] for side in (query, gallery, others)]
-        fine = [[sorted({label for label in row if label}) for row in side] for side in finer]
-        lists = [sorted({label for side in sides for row in side for label in row}) for sides in (coarse, fine)]
-        number = [{name: i for i, name in enumerate(names)} for names in lists]
-        sides = []
-        for side in range(3):
-            rows = [[number[0][label] for label in row] for row in coarse[side]]
-            if fine:
-                more = [[len(lists[0]) + number[1][label] for label in row] for row in fine[side]]
-                rows = [row + extra for row, extra in zip(rows, more, strict=True)]
-            sides.append(LabelSets.of(rows))
-        names = np.asarray([*lists[0], *lists[1]], str)
-        return cls(names, np.arange(len(names)) >= len(lists[0]), *sides)
-
-    def under(self, graded: bool) -> tuple[Labels, Labels, Labels]:
-        """The labels of queries, gallery and others as a protocol counts them; arrays where no listing has several."""
-        sides = [self._kept(side, graded) for side in (self.query, self.gallery, self.others)]
-        if any(side.sizes.max(initial=0) > 1 for side in sides):
-            return sides[0], sides[1], sides[2]
-        single = [np.append(side.numbers, -1)[np.where(side.sizes > 0, side.starts[:-1], -1)] for side in sides]
-        return single[0], single[1], single[2]
-
-    def gallery_names(self, graded: bool) -> list[str]:
-        """The labels of every gallery row as a protocol counts them, in one string each, for `protocols.digest`."""
-        kept = self._kept(self.gallery, graded)
-        names = self.names[kept.numbers].tolist() if len(self.names) else []
-        return ["\x1e".join(names[start:stop]) for start, stop in zip(kept.starts, kept.starts[1:], strict=False)]
-
-    def _kept(self, side: LabelSets, graded: bool) -> LabelSets:
-        if graded or not self.finer.any():
-            return side
-        keep = ~self.finer[side.numbers]
-        return LabelSets(np.append(0, np.cumsum(keep))[side.starts], side.numbers[keep])

@@ -1,6 +1,7 @@
 """Which scores a run gets: embeddings and index of every split in, flat `name: number` out.
 
-Names are ``task/.../subset/metric``; ``source/NAME/`` in front means: queries and gallery of that source only.
+Names are ``task/.../subset/metric``; ``source/NAME/`` in front means: queries and gallery of that source only. A
+retrieval task of other sets than query and gallery has them in its name: ``retrieval/instance/query_fg:gallery_fg``.
 """
 
 import collections
@@ -9,15 +10,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from m5jax import questions
 from m5jax.config import Config
 from m5jax.data.index import Index
 from m5jax.embed import FUSED, Embeddings
-from m5jax.evals import classification, clustering, retrieval
+from m5jax.evals import classification, clustering, ranks, relevance, retrieval
+from m5jax.evals.protocols import Passport
+from m5jax.evals.ranks import Ranks
+from m5jax.evals.task import Labelling, Task, own_rows
+from m5jax.questions import Question
 
 Scores = dict[str, float]
 UNKNOWN = -1
 MAX_SOURCES = 50  # those of most queries are also scored by themselves
-HELD_OUT = ("gallery", "query", "val")  # whose categories are predicted from what is trained on
+HELD_OUT = tuple(questions.HELD_OUT.split("+"))  # whose categories are predicted from what is trained on
+LEVELS = " > "  # between the parts of a category's path
+DEFAULT = tuple(map(questions.question, questions.RETRIEVAL))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +42,27 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Scores, and the retrieval results that a report shows.
+    """Scores, what they mean, and the retrieval results that a report shows.
 
     Attributes:
       scores: flat name -> number.
-      results: per task ("category", "instance") and subset, over all sources.
+      results: per task (`Question.task`: "category", "instance") and subset, over all sources.
+      ranks: the same, to be saved.
+      passports: what names of scores begin with -> what these were measured on and by which rules.
     """
 
-    scores: Scores
-    results: dict[tuple[str, str], retrieval.Retrieval]
+    scores: Scores = dataclasses.field(default_factory=dict)
+    results: dict[tuple[str, str], retrieval.Retrieval] = dataclasses.field(default_factory=dict)
+    ranks: dict[tuple[str, str], Ranks] = dataclasses.field(default_factory=dict)
+    passports: dict[str, Passport] = dataclasses.field(default_factory=dict)
+
+    def add(self, more: "Evaluation", prefix: str = "") -> None:
+        """Takes in the scores of another, under names that begin with `prefix`; with one, no results."""
+        self.scores.update({prefix + name: value for name, value in more.scores.items()})
+        self.passports.update({prefix + name: value for name, value in more.passports.items()})
+        if not prefix:
+            self.results.update(more.results)
+            self.ranks.update(more.ranks)
 
 
 def join(indices: list[Index]) -> Index:
@@ -57,41 +77,74 @@ def labels(index: Index, task: str) -> np.ndarray:
     return np.asarray([f"{s}\x1f{name}" if name else "" for s, name in zip(index.sources, names, strict=True)], object)
 
 
-def retrieve(query: Split, gallery: Split, config: Config) -> Evaluation:
-    """Category and instance retrieval with every subset of modalities, over all sources and within the largest."""
-    whole = _retrieve(query, gallery, config)
-    scores, sources = dict(whole.scores), collections.Counter(query.index.sources)
+def retrieve(
+    query: Split, gallery: Split, config: Config, asked: Sequence[Question] = DEFAULT, lost: int = 0
+) -> Evaluation:
+    """Retrieval with every subset of modalities, over all sources and within those of most queries.
+
+    A listing on both sides does not find itself. A default task that no query has an answer to is left out: there is
+    no such task in this catalogue; one that was asked for has counts only.
+
+    Args:
+      query, gallery: the two sides; not empty.
+      config: the settings.
+      asked: tasks of these two sides.
+      lost: ids of the two sides that became no record, for the passports.
+
+    Raises:
+      ValueError: an id stands twice on one side.
+    """
+    whole = Evaluation()
+    whole.add(_retrieve(query, gallery, config, asked, lost))
+    sources = collections.Counter(query.index.sources)
     for source, _ in sources.most_common(MAX_SOURCES) if len(sources) > 1 else []:
-        own = _retrieve(
-            query.rows(query.index.sources == source), gallery.rows(gallery.index.sources == source), config
-        )
-        scores |= {f"source/{source}/{name}": value for name, value in own.scores.items()}
-    return Evaluation(scores, whole.results)
+        asking, searched = (side.rows(side.index.sources == source) for side in (query, gallery))
+        whole.add(_retrieve(asking, searched, config, asked, lost), f"source/{source}/")
+    return whole
 
 
-def _retrieve(query: Split, gallery: Split, config: Config) -> Evaluation:
-    scores: Scores = {}
-    results = {}
-    for task in ("category", "instance"):
-        query_labels, gallery_labels = numbered(labels(query.index, task), labels(gallery.index, task))
-        if not len(gallery_labels) or not np.isin(query_labels[query_labels != UNKNOWN], gallery_labels).any():
-            continue  # no query has an answer: there is no such task in this catalogue
+def _retrieve(query: Split, gallery: Split, config: Config, asked: Sequence[Question], lost: int) -> Evaluation:
+    found = Evaluation()
+    for question in asked:
+        task = _task(query.index, gallery.index, question, lost)
+        given = task.under(config.evaluate.protocol)
+        answers = relevance.counts(given["query_labels"], given["gallery_labels"])
+        if question in DEFAULT and not answers[:, 1:].any():
+            continue
         for subset, vectors in query.embeddings.vectors.items():
-            if not query.embeddings.valid[subset].any() or not gallery.embeddings.valid[subset].any():
+            searched, valid = gallery.embeddings.vectors[subset], gallery.embeddings.valid[subset]
+            asking = query.embeddings.valid[subset]
+            if not asking.any() or not valid.any():
                 continue
-            result = retrieval.evaluate(
-                vectors,
-                gallery.embeddings.vectors[subset],
-                query_labels,
-                gallery_labels,
-                ks=config.evaluate.ks,
-                query_valid=query.embeddings.valid[subset],
-                gallery_valid=gallery.embeddings.valid[subset],
-                protocol=config.evaluate.protocol,
-            )
-            results[task, subset] = result
-            scores |= {f"retrieval/{task}/{subset}/{metric}": value for metric, value in result.scores.items()}
-    return Evaluation(scores, results)
+            sides = {"query_valid": asking, "gallery_valid": valid}
+            result = retrieval.evaluate(vectors, searched, ks=config.evaluate.ks, **sides, **given)
+            passport = dataclasses.replace(result.passport, sets=task.sets, lost=task.lost)
+            result = dataclasses.replace(result, passport=passport)
+            found.results[question.task, subset] = result
+            found.passports[f"retrieval/{question.task}"] = passport
+            same = ranks.same_order(searched, valid)
+            score = retrieval.score_of(result.protocol)
+            found.ranks[question.task, subset] = Ranks(task, result.ranks, asking, score, same)
+            names = {f"retrieval/{question.task}/{subset}/{metric}": value for metric, value in result.scores.items()}
+            found.scores.update(names)
+    return found
+
+
+def _task(query: Index, gallery: Index, question: Question, lost: int) -> Task:
+    """The labels of a question; a product is finer than a category."""
+    own = own_rows(query.ids, gallery.ids)
+    sides = (query, gallery, query.rows(own < 0))
+    names = [labels(side, "instance" if question.relevance == "instance" else "category") for side in sides]
+    rows = [[_above(name) if question.relevance == "path" else [name] for name in side] for side in names]
+    finer = [[[name] for name in labels(side, "instance")] for side in sides]
+    labelling = Labelling.of(rows[0], rows[1], rows[2], finer=finer if question.relevance == "category" else ())
+    return Task(query.ids, gallery.ids, labelling, question.relevance, question.sets, lost)
+
+
+def _above(category: str) -> list[str]:
+    """A category path from the top down: all that it lies in, and itself."""
+    parts = category.split(LEVELS)
+    return [LEVELS.join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
 def classify(train: Split, test: Split, config: Config) -> Scores:

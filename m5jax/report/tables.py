@@ -31,6 +31,7 @@ COUNTS = {
     "queries": "queries",
     "answerable": "with a right answer in the gallery",
     "gallery": "listings in the gallery",
+    "distractors": "of them no answer to any query",
     "train": "listings learned from",
     "test": "listings asked about",
     "unlabelled": "left out for want of a category",
@@ -157,18 +158,24 @@ def score_tables(
         ("Category by linear probe", "classification/probe", CLASSIFIED),
         ("Clusters against categories", "clustering", CLUSTERED),
     ]
+    asked = {name.rsplit("/", 2)[0] for name in scores if name.startswith("retrieval/")}
+    for kind in sorted(asked - {kind for _, kind, _ in tables}, reverse=True):
+        _, relevance, *sets = kind.split("/", 2)
+        title = f"Retrieval by {relevance}, {sets[0].replace(':', ' in ')}" if sets else f"Retrieval by {relevance}"
+        tables.insert(2, (title, kind, _retrieval_metrics(ks)))
     found = (_table(*table, scores, subsets, by_chance.get(table[1], {})) for table in tables)
     return [table for table in found if table.rows]
 
 
 def source_tables(
-    scores: Scores, subsets: Sequence[str], ks: Sequence[int], query: Index, gallery: Index
+    scores: Scores, subsets: Sequence[str], ks: Sequence[int], query: Index, gallery: Index, *, by_chance: bool = True
 ) -> list[Table]:
     """Retrieval within each of the sources with most queries: the first rank, and average precision."""
     sources, tables = sorted(source for source, _ in Counter(query.sources).most_common(MOST_SOURCES)), []
     deep = "map" if any(name.endswith("/map") for name in scores) else f"map@{max(ks)}"
     for task, what in (("category", "category"), ("instance", "product")):
-        expected = {source: retrieval_by_chance(query, gallery, task, ks, source) for source in sources}
+        asked = sources if by_chance else ()
+        expected = {source: retrieval_by_chance(query, gallery, task, ks, source) for source in asked}
         for metric in (f"p@{min(ks)}", deep):
             rows = []
             for source in sources:
@@ -176,7 +183,7 @@ def source_tables(
                 values = {subset: scores.get(f"{prefix}/{subset}/{metric}") for subset in subsets}
                 asked, searched = (scores.get(f"{prefix}/{FUSED}/{count}", 0) for count in ("answerable", "gallery"))
                 meaning = f"{asked:,.0f} queries, {searched:,.0f} in the gallery"
-                rows.append(Row(source or "(no name)", meaning, values, expected[source].get(metric)))
+                rows.append(Row(source or "(no name)", meaning, values, expected.get(source, {}).get(metric)))
             rows = [row for row in rows if any(value is not None for value in row.values.values())]
             title = f"Same {what} within each source: {metric}"
             tables.append(Table(title, f"source/SOURCE/retrieval/{task}/SUBSET/{metric}", [], rows))
@@ -225,6 +232,7 @@ def _retrieval_metrics(ks: Sequence[int]) -> dict[str, str]:
         | {f"hit@{k}": f"any of the {k} nearest is right" for k in deep}
         | {f"recall@{k}": f"share of all right ones found among the {k} nearest" for k in deep}
         | {f"map@{k}": f"average precision among the {k} nearest" for k in deep}
+        | {f"ndcg@{k}": f"gain of the {k} nearest, less at later ranks, over the best order's" for k in deep}
         | {"mrr": "1 over the rank of the first right one, or 0"}
         | {"map": "average precision over the whole gallery", "coverage": COVERAGE}
     )

@@ -1,0 +1,133 @@
+"""A retrieval task as its scores need it: whose ids, whose labels, and which gallery row is a query's own."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from m5jax.evals import protocols, relevance
+from m5jax.evals.protocols import TREC
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """The labels of a task by name, as whatever scores it needs them.
+
+    Attributes:
+      names: the labels, [L].
+      finer: bool [L], labels that only raise a grade: they count under graded protocols alone.
+      query, gallery: `relevance.LabelSets` of either side.
+      others: of listings that are labelled but not in the gallery (see the protocol "released").
+    """
+
+    names: np.ndarray
+    finer: np.ndarray
+    query: relevance.LabelSets
+    gallery: relevance.LabelSets
+    others: relevance.LabelSets
+
+    @classmethod
+    def of(
+        cls,
+        query: Sequence[Iterable[str]],
+        gallery: Sequence[Iterable[str]],
+        others: Sequence[Iterable[str]],
+        finer: Sequence[Sequence[Iterable[str]]] = (),
+    ) -> "Labelling":
+        """Numbers the labels.
+
+        Args:
+          query, gallery, others: the labels of every listing; "" is no label.
+          finer: of the same three sides labels that only raise a grade; empty = none. Their names are their own.
+        """
+        coarse = [[sorted({label for label in row if label}) for row in side] for side in (query, gallery, others)]
+        fine = [[sorted({label for label in row if label}) for row in side] for side in finer]
+        lists = [sorted({label for side in sides for row in side for label in row}) for sides in (coarse, fine)]
+        number = [{name: i for i, name in enumerate(names)} for names in lists]
+        sides = []
+        for side in range(3):
+            rows = [[number[0][label] for label in row] for row in coarse[side]]
+            if fine:
+                more = [[len(lists[0]) + number[1][label] for label in row] for row in fine[side]]
+                rows = [row + extra for row, extra in zip(rows, more, strict=True)]
+            sides.append(relevance.LabelSets.of(rows))
+        names = np.asarray([*lists[0], *lists[1]], str)
+        return cls(names, np.arange(len(names)) >= len(lists[0]), *sides)
+
+    def under(self, graded: bool) -> tuple[relevance.Labels, relevance.Labels, relevance.Labels]:
+        """The labels of queries, gallery and others as a protocol counts them; arrays where no listing has several."""
+        sides = [self._kept(side, graded) for side in (self.query, self.gallery, self.others)]
+        if any(side.sizes.max(initial=0) > 1 for side in sides):
+            return sides[0], sides[1], sides[2]
+        single = [np.append(side.numbers, -1)[np.where(side.sizes > 0, side.starts[:-1], -1)] for side in sides]
+        return single[0], single[1], single[2]
+
+    def gallery_names(self, graded: bool) -> list[str]:
+        """The labels of every gallery row as a protocol counts them, in one string each, for `protocols.digest`."""
+        kept = self._kept(self.gallery, graded)
+        names = self.names[kept.numbers].tolist() if len(self.names) else []
+        return ["\x1e".join(names[start:stop]) for start, stop in zip(kept.starts, kept.starts[1:], strict=False)]
+
+    def _kept(self, side: relevance.LabelSets, graded: bool) -> relevance.LabelSets:
+        if graded or not self.finer.any():
+            return side
+        keep = ~self.finer[side.numbers]
+        return relevance.LabelSets(np.append(0, np.cumsum(keep))[side.starts], side.numbers[keep])
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Queries, gallery, and what they are to have in common.
+
+    Attributes:
+      query_ids, gallery_ids: str, [Q] and [G]; none twice on one side.
+      labels: of both sides.
+      label: what a label is: "category".
+      sets: the names of the two sides, "QUERIES:GALLERY"; empty for those that have none.
+      lost: ids of the two sets that became no record.
+    """
+
+    query_ids: np.ndarray
+    gallery_ids: np.ndarray
+    labels: Labelling
+    label: str = ""
+    sets: str = ""
+    lost: int = 0
+
+    @functools.cached_property
+    def own(self) -> Int[np.ndarray, "q"]:
+        """The gallery row of each query's id, -1 = it is not in the gallery."""
+        return own_rows(self.query_ids, self.gallery_ids)
+
+    def under(self, protocol: str) -> dict[str, Any]:
+        """What `retrieval.evaluate` needs besides embeddings and ranks."""
+        graded = protocol == TREC.name
+        query, gallery, others = self.labels.under(graded)
+        return {
+            "query_labels": query,
+            "gallery_labels": gallery,
+            "others": others,
+            "exclude": self.own,
+            "protocol": protocol,
+            "label": self.label,
+            "gallery_digest": protocols.digest(self.gallery_ids, self.labels.gallery_names(graded)),
+        }
+
+
+def own_rows(query_ids: Sequence[str] | np.ndarray, gallery_ids: Sequence[str] | np.ndarray) -> Int[np.ndarray, "q"]:
+    """The gallery row of each query's id, -1 = it is not in the gallery.
+
+    Raises:
+      ValueError: an id stands twice on one side: nobody could tell which row is whose.
+    """
+    for side, ids in (("queries", query_ids), ("gallery", gallery_ids)):
+        known, counts = np.unique(np.asarray(ids, str), return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(
+                f"id {str(known[counts > 1][0])!r} stands {counts.max()} times in the {side}; once is enough"
+            )
+    places = {identity: row for row, identity in enumerate(gallery_ids)}
+    return np.asarray([places.get(identity, -1) for identity in query_ids], int)
