@@ -34,8 +34,8 @@ def mixed(tmp_path):
     return answers(tmp_path, kinds, ["a", "b", "b"], vectors, [[1, 0], [0, 1], [0, 1]])
 
 
-def test_best_and_worst_come_one_per_category_and_the_surest_first(mixed):
-    best, worst = mixed.extremes(4)
+def test_best_and_worst_take_turns_among_equals_and_the_surest_comes_first(mixed):
+    best, worst = mixed.extremes(4, 4)
     assert ids(best) == ["id-000", "id-004", "id-001", "id-003"]
     assert [answer.average_precision for answer in best] == pytest.approx([1, 1, 1, (1 / 2 + 2 / 3) / 2])
     assert ids(worst) == ["id-002", "id-003", "id-000", "id-004"]
@@ -43,7 +43,7 @@ def test_best_and_worst_come_one_per_category_and_the_surest_first(mixed):
 
 
 def test_neighbours_are_ranked_and_judged(mixed):
-    answer = mixed.extremes(5)[1][1]
+    answer = mixed.extremes(0, 5)[1][1]
     assert answer.query.right is None
     assert [(card.rank, card.right) for card in answer.neighbours] == [(1, False), (2, True), (3, True)]
     assert [card.cosine for card in answer.neighbours] == pytest.approx([0.995, 0.0995, 0.0995], abs=1e-3)
@@ -83,7 +83,7 @@ def test_card_tells_what_the_listing_has(mixed):
 def test_products_of_two_sources_are_not_the_same(tmp_path):
     gallery = [listing(n, CONFIG, instance_id="7", source=source) for n, source in enumerate(("shop", "other", "shop"))]
     gallery.append(listing(3, CONFIG, instance_id=""))
-    splits = {"query": [listing(0, CONFIG, instance_id="7")], "gallery": gallery}
+    splits = {"query": [listing(9, CONFIG, category=("goods", "kind 0"), instance_id="7")], "gallery": gallery}
     vectors = {"query": np.asarray([[1.0, 0]]), "gallery": np.asarray([[1.0, 0], [1, 0.1], [1, 0.2], [1, 0.3]])}
     scored = make_scored(
         tmp_path, splits, small_config(inputs__modalities=("text",), evaluate__ks=(4,)), vectors=vectors

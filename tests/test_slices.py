@@ -91,8 +91,8 @@ def test_no_query_is_in_no_group():
 def test_tenths_run_from_head_to_tail_and_what_was_never_seen_is_apart():
     seen = np.asarray([*range(1, 41), 0, 0, -1])
     grouping = slices.by_frequency(seen)
-    assert grouping.names[0] == "1: 40 to 37 in training"
-    assert grouping.names[9:] == ("10: 4 to 1 in training", UNSEEN)
+    assert grouping.names[0] == "1: 37 to 40 in training"
+    assert grouping.names[9:] == ("10: 1 to 4 in training", UNSEEN)
     assert [len(rows) for rows in groups_of(grouping).values()] == [4] * 10 + [2]
     assert groups_of(grouping)[UNSEEN] == [40, 41]
     assert grouping.of[42] == -1

@@ -139,7 +139,7 @@ def _band(number: int, seen: np.ndarray) -> str:
     if not len(seen):
         return ""
     low, high = (f"{end:,}" for end in (seen.min(), seen.max()))
-    return f"{number + 1}: {high} in training" if low == high else f"{number + 1}: {high} to {low} in training"
+    return f"{number + 1}: {low} in training" if low == high else f"{number + 1}: {low} to {high} in training"
 
 
 def hardest_first(

@@ -8,7 +8,7 @@ import numpy as np
 
 from m5jax import modalities
 from m5jax.data.prepared import Prepared
-from m5jax.evals import suite
+from m5jax.evals import slices, suite
 from m5jax.evals.retrieval import Retrieval
 from m5jax.evals.suite import Split
 from m5jax.modalities import State
@@ -90,15 +90,16 @@ class Answers:
         chosen = np.linspace(0, len(turns) - 1, min(count, len(turns))).round().astype(int)
         return [self._answer(turns[position]) for position in chosen]
 
-    def extremes(self, count: int) -> tuple[list[Answer], list[Answer]]:
-        """The best and the worst answers by average precision, each one per category as far as there are enough.
+    def extremes(self, best: int, worst: int) -> tuple[list[Answer], list[Answer]]:
+        """So many of the best and of the worst answers by average precision; of equals, categories take turns.
 
-        Of equals those come first whose nearest neighbour is nearest: surely right, or surely wrong.
+        In a category those come first whose nearest neighbour is nearest: surely right, or surely wrong.
         """
         precision, nearest = self._result.average_precision[self._answered], self._cosines[self._answered, 0]
-        orders = (self._answered[np.lexsort((-nearest, key))].tolist() for key in (-precision, precision))
-        best, worst = (_one_per_group(order, self._groups)[:count] for order in orders)
-        return [self._answer(row) for row in best], [self._answer(row) for row in worst]
+        groups = self._groups[self._answered]
+        orders = (self._answered[slices.hardest_first(key, nearest, groups)] for key in (-precision, precision))
+        most, least = (order[:count].tolist() for order, count in zip(orders, (best, worst), strict=True))
+        return [self._answer(row) for row in most], [self._answer(row) for row in least]
 
     def _answer(self, row: int) -> Answer:
         asked, found = int(self._result.query_rows[row]), self._result.neighbours[row, :NEIGHBOURS]

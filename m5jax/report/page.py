@@ -13,10 +13,11 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from m5jax import distributed, embed, inputs, modalities, settings, writers
+from m5jax import distributed, embed, inputs, modalities, questions, settings, writers
 from m5jax.config import Config
 from m5jax.data import pipeline, unfinished
 from m5jax.evals import suite
+from m5jax.evals.protocols import STANDARD
 from m5jax.evals.suite import Scores
 from m5jax.report import agreement, curves, figures, health, html, passports, studies, summary, tables
 from m5jax.report.cards import Answers
@@ -32,7 +33,7 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 """Sections by the question they answer, in the order of the page; studies have their titles in `studies.VIEWS`."""
 
-QUERIES, EXTREMES = 12, 5  # queries shown, and those at either end
+QUERIES, BEST, WORST = 12, 5, 20  # queries shown: a spread of them, and those at either end
 HARMONY_CATEGORIES = 8
 LIBRARIES = ("m5jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -110,14 +111,16 @@ def _scores(scored: Scored, subsets: tuple[str, ...]) -> dict[str, Any]:
     scores, ks, embedded = scored.scores, scored.config.evaluate.ks, scored.embedded
     by_chance: dict[str, Scores] = {"clustering": {"ari": 0.0}}
     by_source = []
-    if scored.results:
+    if scored.results and {"query", "gallery"} <= embedded.keys():
         query, gallery = embedded["query"].index, embedded["gallery"].index
-        for task in {task for task, _ in scored.results}:
+        standard = scored.config.evaluate.protocol == STANDARD.name  # the only one whose chance levels are known
+        for task in ("category", "instance") if standard else ():
             by_chance[f"retrieval/{task}"] = tables.retrieval_by_chance(query, gallery, task, ks)
         if len(set(query.sources)) > 1:
-            by_source = tables.source_tables(scores, subsets, ks, query, gallery)
+            by_source = tables.source_tables(scores, subsets, ks, query, gallery, by_chance=standard)
     held_out = [embedded[split].index for split in suite.HELD_OUT if split in embedded]
-    if "train" in embedded and held_out:
+    default = scored.config.evaluate.classification == questions.CLASSIFICATION
+    if "train" in embedded and held_out and default:
         always = tables.classification_by_chance(embedded["train"].index, suite.join(held_out))
         by_chance |= {f"classification/{by}": always for by in ("head", "knn", "probe")}
     return {
@@ -140,7 +143,7 @@ def _answers(scored: Scored) -> dict[str, Any]:
     if result is None:
         return {"task": "", "answers": [], "best": [], "worst": [], "answered": 0}
     answers = Answers(scored.prepared, scored.embedded["query"], scored.embedded["gallery"], task, result)
-    best, worst = answers.extremes(EXTREMES)
+    best, worst = answers.extremes(BEST, WORST)
     return {"task": task, "answers": answers.spread(QUERIES), "best": best, "worst": worst, "answered": len(answers)}
 
 

@@ -8,7 +8,7 @@ page: a plain string, or `html.sentence(...)` where it quotes a seller.
 from collections.abc import Callable
 from typing import Any
 
-from m5jax.report import space, sweeps
+from m5jax.report import losers, matching, space, sweeps
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
@@ -16,7 +16,9 @@ View = Callable[[Finding, Scored], dict[str, Any]]
 
 VIEWS: dict[str, tuple[str, View]] = {
     "sweeps": ("Missing and wrong", sweeps.view),
+    "losers": ("Who loses", losers.view),
     "space": ("Map of the product space", space.view),
+    "matching": ("One product or two", matching.view),
 }
 """By name: the title of the section, and what its template needs, made of what the study found."""
 

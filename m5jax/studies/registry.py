@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
-from m5jax.studies import space, sweeps
+from m5jax.studies import losers, matching, space, sweeps
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
 
 STUDIES: dict[str, Study] = {
     "sweeps": sweeps.study,
+    "losers": losers.study,
     "space": space.study,
+    "matching": matching.study,
 }
 
 

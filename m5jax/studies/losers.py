@@ -1,0 +1,269 @@
+"""Who loses: which queries, categories and kinds of listing the model serves worse than the rest, beyond chance or not.
+
+Every score is that of `scores.json`, of the same queries: one that lacks a modality counts as not found there.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from m5jax import modalities
+from m5jax.embed import FUSED
+from m5jax.evals import bootstrap, confusion, retrieval, slices, suite
+from m5jax.evals.bootstrap import Interval
+from m5jax.evals.retrieval import Retrieval
+from m5jax.evals.slices import Grouping, Slice
+from m5jax.evals.suite import Split
+from m5jax.evals.task import own_rows
+from m5jax.modalities import State
+from m5jax.studies.subject import Finding, Subject, skipped, some
+
+TASKS = ("category", "instance")
+WORST, NEIGHBOURS = 20, 5
+MOST_GROUPS = 200  # of one grouping; those with too few queries to tell are left out first
+MIXED, LARGEST = 20, 10  # pairs of categories mixed up; categories with a row of their own
+BY_NAME = ("source", "category")  # groupings without an order of their own: the worst group comes first
+QUOTED = 200  # characters of one text of the catalogue
+SEED = 0  # of the bootstrap and of the queries kept: the same for every run, so that runs compare
+FALSE_ALARMS = (1 - bootstrap.CONFIDENCE) / 2  # share of groups that chance alone calls "below", at most
+
+
+def study(subject: Subject) -> Finding:
+    """Scores of groups of queries with their intervals, cold starts, confusion, and the worst queries.
+
+    Returns:
+      ``passport``; ``metric`` of all scores but "hit@1"; ``confidence``, ``replicates`` and ``least`` products of the
+      intervals; ``tasks``, see `_task`, those of "category" and "instance" that the catalogue has; ``confusion``, see
+      `_confusion`; ``worst``, see `_worst`, of the first task.
+    """
+    results = {task: subject.results[task, FUSED] for task in TASKS if (task, FUSED) in subject.results}
+    if not results:
+        return skipped("no query has an answer in the gallery, so it cannot be told who loses")
+    first = next(iter(results))
+    return {
+        "passport": results[first].passport.to_dict(),
+        "metric": _metric(subject),
+        "confidence": bootstrap.CONFIDENCE,
+        "replicates": bootstrap.REPLICATES,
+        "least": slices.LEAST,
+        "tasks": {task: _task(subject, task, result) for task, result in results.items()},
+        "confusion": _confusion(subject, results.get("category")),
+        "worst": _worst(subject, first, results[first]),
+    }
+
+
+def _metric(subject: Subject) -> str:
+    return f"map@{max(subject.config.evaluate.ks)}"
+
+
+def _task(subject: Subject, task: str, fused: Retrieval) -> dict[str, Any]:
+    """What one task says of every group.
+
+    Returns:
+      ``passport``; ``whole``, over all queries; ``groupings``, per way to group them its groups; ``cold_start``, see
+      `_cold_start`; ``queries``, see `_kept`.
+    """
+    rows, metric = fused.query_rows, _metric(subject)
+    clusters = _products(subject.embedded["query"])[rows]
+    subsets = [subset for of, subset in subject.results if of == task]
+    values = {f"{subset}/{metric}": subject.results[task, subset].average_precision for subset in subsets}
+    values |= {f"{FUSED}/hit@1": (fused.first_hit_rank == 1).astype(np.float64)}
+    whole = bootstrap.means(values, clusters, SEED)
+    groupings = _groupings(subject, rows)
+    found = {}
+    for name, grouping in groupings.items():
+        made = slices.slices(values, grouping, clusters, whole[f"{FUSED}/{metric}"], SEED)
+        found[name] = _told(slices.worst_first(made) if name in BY_NAME else made)
+    return {
+        "passport": fused.passport.to_dict(),
+        "whole": _group("all", whole),
+        "groupings": found,
+        "cold_start": _cold_start(subject, task, fused, clusters),
+        "queries": _kept(subject, fused, clusters, groupings),
+    }
+
+
+def _told(made: list[Slice]) -> dict[str, Any]:
+    """The groups of one grouping; how many more there are; how many of all chance alone may call "below"."""
+    judged = sum(one.verdict != slices.TOO_FEW for one in made)
+    return {
+        "groups": [_group(one.name, one.scores) | {"verdict": one.verdict} for one in made[:MOST_GROUPS]],
+        "left_out": max(0, len(made) - MOST_GROUPS),
+        "judged": judged,
+        "by_chance": round(FALSE_ALARMS * judged, 2),
+    }
+
+
+def _group(name: str, scores: Mapping[str, Interval]) -> dict[str, Any]:
+    counts = next(iter(scores.values()))
+    return {
+        "name": name,
+        "queries": counts.queries,
+        "products": counts.clusters,
+        "scores": {score: _ends(interval) for score, interval in scores.items()},
+    }
+
+
+def _ends(interval: Interval) -> dict[str, float]:
+    return {end: round(getattr(interval, end), 6) for end in ("mean", "low", "high")}
+
+
+def _groupings(subject: Subject, rows: np.ndarray) -> dict[str, Grouping]:
+    """The ways to group the queries in `rows`: those that make at least two groups of them."""
+    index, shown = subject.embedded["query"].index.rows(rows), subject.config.inputs.shown
+    present = index.states[:, [modalities.NAMES.index(name) for name in shown]] == State.PRESENT
+    together = [" + ".join(name for name, has in zip(shown, row, strict=True) if has) for row in present]
+    counts = [f"{n} of {len(shown)}" for n in present.sum(1)]
+    labels = suite.labels(index, "category")
+    categories = slices.by_name(labels)
+    made = {
+        "count": slices.by_name(np.asarray(counts, object)),
+        "present": slices.by_name(np.asarray([names or "none" for names in together], object)),
+        "source": slices.by_name(index.sources),
+        "category": Grouping(categories.of, _readable(categories.names)),
+    }
+    if "train" in subject.embedded:
+        seen = Counter(suite.labels(subject.embedded["train"].index, "category").tolist())
+        frequency = np.asarray([seen[label] if label else -1 for label in labels], np.int64)
+        made = {"frequency": slices.by_frequency(frequency)} | made
+    return {name: grouping for name, grouping in made.items() if len(grouping.names) > 1}
+
+
+def _readable(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels of categories as people read them: with the source only where there are several."""
+    parts = [label.partition("\x1f") for label in labels]
+    several = len({source for source, *_ in parts}) > 1
+    return tuple((f"{source}: {name}" if several else name)[:QUOTED] for source, _, name in parts)
+
+
+def _products(split: Split) -> np.ndarray:
+    """What tells listings of one product from those of others; one whose product is unknown is its own."""
+    return np.asarray(
+        [product or f"\x1e{row}" for row, product in enumerate(suite.labels(split.index, "instance"))], object
+    )
+
+
+def _cold_start(subject: Subject, task: str, fused: Retrieval, clusters: np.ndarray) -> list[dict[str, Any]]:
+    """Queries shown with one modality only, as a new listing may have no more, against a gallery that shows everything.
+
+    Only queries that have this modality and others too: for the rest there is nothing to lose.
+
+    Returns:
+      Per modality ``only`` this; ``queries`` and ``products``; the score ``shown`` with it alone, ``complete`` with all
+      that they have, and the paired ``change``, whose interval tells from chance where it lacks 0.
+    """
+    query, gallery = subject.embedded["query"], subject.embedded["gallery"]
+    asked, searched = suite.numbered(suite.labels(query.index, task), suite.labels(gallery.index, task))
+    names = subject.config.inputs.modalities
+    several = np.sum([query.embeddings.valid[name] for name in names], axis=0) > 1
+    found = []
+    for name in names:
+        able = (several & query.embeddings.valid[name])[fused.query_rows]
+        if not able.any():
+            continue
+        alone = retrieval.evaluate(
+            query.embeddings.vectors[name],
+            gallery.embeddings.vectors[FUSED],
+            asked,
+            searched,
+            ks=(max(subject.config.evaluate.ks),),
+            query_valid=query.embeddings.valid[name],
+            gallery_valid=gallery.embeddings.valid[FUSED],
+            exclude=own_rows(query.index.ids, gallery.index.ids),
+            protocol=subject.config.evaluate.protocol,
+        )
+        shown, complete = alone.average_precision[able], fused.average_precision[able]
+        scores = bootstrap.means({"shown": shown, "complete": complete}, clusters[able], SEED)
+        change = bootstrap.difference(shown, complete, clusters[able], SEED)
+        scores |= {"change": change} if change else {}
+        counts = {"queries": len(shown), "products": scores["shown"].clusters}
+        found.append({"only": name} | counts | {score: _ends(interval) for score, interval in scores.items()})
+    return found
+
+
+def _kept(
+    subject: Subject, fused: Retrieval, clusters: np.ndarray, groupings: Mapping[str, Grouping]
+) -> dict[str, Any]:
+    """Queries one by one, at most `config.evaluate.study_listings`, so that two runs are compared on the same ones.
+
+    Returns:
+      As columns, ``id``; ``product``, a number that queries of one product share; ``average_precision``;
+      ``first_hit``, a rank, 0 for none; and ``groups``, per grouping the group each is ``of`` as a number into
+      ``names``, -1 for none. ``of_all`` is how many queries there are.
+    """
+    kept = some(len(fused.query_rows), subject.config.evaluate.study_listings, SEED)
+    some_of = {name: grouping.rows(kept) for name, grouping in groupings.items()}
+    return {
+        "of_all": len(fused.query_rows),
+        "id": subject.embedded["query"].index.ids[fused.query_rows[kept]].tolist(),
+        "product": np.unique(clusters[kept], return_inverse=True)[1].tolist(),
+        "average_precision": fused.average_precision[kept].round(6).tolist(),
+        "first_hit": fused.first_hit_rank[kept].tolist(),
+        "groups": {name: {"names": list(one.names), "of": one.of.tolist()} for name, one in some_of.items()},
+    }
+
+
+def _confusion(subject: Subject, result: Retrieval | None) -> dict[str, Any] | None:
+    """What queries are taken for: the category of the nearest gallery listing that has one.
+
+    Returns:
+      ``pairs``, the categories mixed up most often: ``truth``, ``answer``, ``count``, their ``share`` of the queries of
+      that category, and the titles of one such query and of what it found, ``titles``; ``names`` of the largest
+      categories and the ``table`` of `confusion.matrix`. None in a catalogue without retrieval by category.
+    """
+    if result is None:
+        return None
+    query, gallery = subject.embedded["query"].index.rows(result.query_rows), subject.embedded["gallery"].index
+    labels = suite.labels(query, "category"), suite.labels(gallery, "category")
+    truth, searched = suite.numbered(*labels)
+    names = _readable(sorted(set(np.concatenate(labels)) - {""}))
+    answers = np.where(result.neighbours >= 0, searched[result.neighbours], suite.UNKNOWN)
+    known = (answers != suite.UNKNOWN).argmax(1)[:, None]
+    nearest = np.take_along_axis(result.neighbours, known, 1)[:, 0]
+    answers = np.take_along_axis(answers, known, 1)[:, 0]
+    largest, table = confusion.matrix(truth, answers, LARGEST)
+    return {
+        "pairs": [
+            {
+                "truth": names[one.truth],
+                "answer": names[one.answer],
+                "count": one.count,
+                "share": round(one.share, 6),
+                "titles": [query.titles[one.example][:QUOTED], gallery.titles[nearest[one.example]][:QUOTED]],
+            }
+            for one in confusion.mixed_up(truth, answers, MIXED)
+        ],
+        "names": [names[number] for number in largest],
+        "table": table.tolist(),
+    }
+
+
+def _worst(subject: Subject, task: str, result: Retrieval) -> list[dict[str, Any]]:
+    """The queries of lowest average precision of those that found anything, in the order of `slices.hardest_first`.
+
+    Returns:
+      ``id``, ``category`` and ``average_precision`` of each; the ids of the ``nearest`` gallery listings, best first,
+      and the categories of these, which it was ``taken_for``.
+    """
+    query, gallery = subject.embedded["query"], subject.embedded["gallery"]
+    answered = np.flatnonzero(result.neighbours[:, 0] >= 0)
+    rows, nearest = result.query_rows[answered], result.neighbours[answered, 0]
+    cosines = np.einsum("qd,qd->q", query.embeddings.vectors[FUSED][rows], gallery.embeddings.vectors[FUSED][nearest])
+    order = slices.hardest_first(
+        result.average_precision[answered], cosines, suite.labels(query.index, task)[rows].astype(str)
+    )
+    found = []
+    for row in answered[order[:WORST]]:
+        asked, neighbours = result.query_rows[row], [at for at in result.neighbours[row, :NEIGHBOURS] if at >= 0]
+        found.append(
+            {
+                "id": query.index.ids[asked],
+                "category": query.index.categories[asked][:QUOTED],
+                "average_precision": round(float(result.average_precision[row]), 6),
+                "nearest": [gallery.index.ids[at] for at in neighbours],
+                "taken_for": [gallery.index.categories[at][:QUOTED] for at in neighbours],
+            }
+        )
+    return found
