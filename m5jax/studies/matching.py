@@ -123,7 +123,9 @@ def _of_source(subject: Subject, places: Places, pairs: Pairs) -> dict[str, Any]
         called, order = scores[best] >= chosen[best].threshold, np.argsort(scores[best], kind="stable")
         missed, mistaken = (test & pairs.match & ~called)[order], (test & ~pairs.match & called)[order]
         for kind, rows in (("missed", order[missed]), ("mistaken", order[mistaken][::-1])):
-            errors[kind] = [_shown(subject.embedded, places, pairs, row, scores[best][row]) for row in rows[:WORST]]
+            errors[kind] = [
+                _shown(subject.embedded, places, pairs, row, float(scores[best][row])) for row in rows[:WORST].tolist()
+            ]
     return {
         "source": str(pairs.source[0]),
         "pairs": _counts(pairs.split),
@@ -151,7 +153,7 @@ def _shown(embedded: Mapping[str, Split], places: Places, pairs: Pairs, row: int
     for side, identity in ids.items():
         split, at = places.get(identity, ("", 0))
         titles[f"{side}_title"] = str(embedded[split].index.titles[at]) if split else ""
-    return ids | titles | {"score": round(float(score), DIGITS) if np.isfinite(score) else None}
+    return ids | titles | {"score": round(score, DIGITS) if np.isfinite(score) else None}
 
 
 def _counts(splits: np.ndarray) -> dict[str, int]:
