@@ -42,6 +42,10 @@ def render(made: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> st
         "sources": [head for head in heads if head.startswith("source/")],
         "by_group": _groups(made),
         "sweeps": _sweeps(made, findings),
+        "unequal": {
+            name: {key: values for key, values in numbers.items() if any(value != values[0] for value in values)}
+            for name, numbers in made["studies"].items()
+        },
         "refused": {
             name: [(run["name"], reason) for run, reason in zip(made["runs"], why, strict=True) if reason]
             for name, why in made["studies_refused"].items()
