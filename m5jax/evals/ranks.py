@@ -10,6 +10,7 @@ gallery and others ``*_starts`` and ``*_numbers``, as `relevance.LabelSets` has 
 import dataclasses
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,9 +66,8 @@ class Ranks:
         Raises:
           DataError: there is none, or it is damaged or no such file.
         """
+        held = read_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                held = dict(file)
             if held["format"] != FORMAT_VERSION:
                 raise DataError(f"{path} has format {held['format']}, not {FORMAT_VERSION}: save the ranks again")
             sides = [LabelSets(held[f"{side}_starts"], held[f"{side}_numbers"]) for side in SIDES]
@@ -78,7 +78,7 @@ class Ranks:
             ranks._check()
         except KeyError as error:
             raise DataError(f"{path} holds no saved ranks: {error} is missing. Write it with --save-ranks") from error
-        except (OSError, ValueError, zipfile.BadZipFile, IndexError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise DataError(f"{path} cannot be used as saved ranks: {error}. Save them again") from error
         return ranks
 
@@ -157,6 +157,24 @@ class Ranks:
         order = ranking.without_own(self.rows[scored], self.task.own[scored], self.rows.shape[1], rules)
         hits = relevance.gains(relevance.take(query_labels, scored), gallery_labels, order) > 0
         return ranking.average_precision(hits, judged.positives[:, 1:].sum(axis=1))
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz``; pickled objects are never opened.
+
+    Raises:
+      DataError: there is no such file, or it is damaged or something else.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is no .npz, or it is cut: write it again with numpy.savez")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        why = "it holds pickled objects, which could run code" if "allow_pickle" in str(error) else error
+        raise DataError(f"{path} cannot be read: {why}. Write it again with numpy.savez, arrays alone") from error
 
 
 def same_order(gallery: Float[np.ndarray, "g d"], valid: Bool[np.ndarray, "g"]) -> bool:
