@@ -32,8 +32,12 @@ class Fusion(nnx.Module):
         states: dict[str, Float[Array, "b _ d"]],
         masks: dict[str, Bool[Array, "b _"]],
         key: Key[Array, ""] | None = None,
+        first_only: bool = False,
     ) -> dict[str, Float[Array, "b _ d"]]:
-        """Fused states by modality, of the shapes that came in; a modality masked out takes no part."""
+        """Fused states by modality, of the shapes that came in; a modality masked out takes no part.
+
+        With `first_only` each modality's first state alone, [B, 1, D], which costs a fraction.
+        """
         parts = [states[name] for name in self.names]
         mask = jnp.concatenate([masks[name] for name in self.names], 1)
         if self.released:
@@ -42,8 +46,10 @@ class Fusion(nnx.Module):
         else:
             told_apart = [part + kind for part, kind in zip(parts, self.kind[...].astype(self.dtype), strict=True)]
             joined = jnp.concatenate(told_apart, 1)
-        fused = self.stack(jnp.where(mask[..., None], joined, 0.0), mask, key)
-        ends = itertools.accumulate(part.shape[1] for part in parts)
+        starts = [0, *itertools.accumulate(part.shape[1] for part in parts)]
+        read = starts[:-1] if first_only else None
+        fused = self.stack(jnp.where(mask[..., None], joined, 0.0), mask, key, read)
+        starts = range(len(starts)) if first_only else starts
         return {
-            name: fused[:, end - part.shape[1] : end] for name, part, end in zip(self.names, parts, ends, strict=True)
+            name: fused[:, start:end] for name, (start, end) in zip(self.names, itertools.pairwise(starts), strict=True)
         }

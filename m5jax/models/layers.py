@@ -4,10 +4,11 @@ Modules hold parameters only; randomness is an argument (None = evaluation). B l
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
@@ -91,9 +92,15 @@ class Attention(nnx.Module):
             (heads, size), width, axis=(-2, -1), kernel_init=layout.init, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"]) -> Float[Array, "b l d"]:
-        """A listing with no token at all gets the mean of the values: finite, and never read."""
+    def __call__(
+        self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], read: Sequence[int] | None = None
+    ) -> Float[Array, "b _ d"]:
+        """What the tokens at the places `read` (None = all) gather from all that the mask shows.
+
+        A listing with no token at all gets the mean of the values: finite, and never read.
+        """
         query, key, value = jnp.moveaxis(self.qkv(x), -3, 0)
+        query = query if read is None else query[:, np.asarray(read)]
         mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, None, :])
         return self.out(mixed)
 
@@ -123,14 +130,22 @@ class Block(nnx.Module):
         self.rate, self.post_norm = config.dropout, layout.post_norm
 
     def __call__(
-        self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], key: Key[Array, ""] | None
-    ) -> Float[Array, "b l d"]:
-        """The tokens after both sublayers. Dropout falls on what a sublayer adds, not on attention weights."""
+        self,
+        x: Float[Array, "b l d"],
+        mask: Bool[Array, "b l"],
+        key: Key[Array, ""] | None,
+        read: Sequence[int] | None = None,
+    ) -> Float[Array, "b _ d"]:
+        """The tokens at the places `read` (None = all) after both sublayers.
+
+        Dropout falls on what a sublayer adds, not on attention weights.
+        """
         keys = (None, None) if key is None else jax.random.split(key)
+        own = x if read is None else x[:, np.asarray(read)]
         if self.post_norm:
-            x = self.norm_attention(x + dropout(self.attention(x, mask), self.rate, keys[0]))
+            x = self.norm_attention(own + dropout(self.attention(x, mask, read), self.rate, keys[0]))
             return self.norm_mlp(x + dropout(self.mlp(x), self.rate, keys[1]))
-        x = x + dropout(self.attention(self.norm_attention(x), mask), self.rate, keys[0])
+        x = own + dropout(self.attention(self.norm_attention(x), mask, read), self.rate, keys[0])
         return x + dropout(self.mlp(self.norm_mlp(x)), self.rate, keys[1])
 
 
@@ -145,9 +160,13 @@ class Stack(nnx.Module):
         self.layers, self.scan, self.remat, self.last_norm = tower.layers, config.scan, config.remat, layout.last_norm
 
     def __call__(
-        self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], key: Key[Array, ""] | None
-    ) -> Float[Array, "b l d"]:
-        """The tokens after all blocks."""
+        self,
+        x: Float[Array, "b l d"],
+        mask: Bool[Array, "b l"],
+        key: Key[Array, ""] | None,
+        read: Sequence[int] | None = None,
+    ) -> Float[Array, "b _ d"]:
+        """The tokens at the places `read` (None = all) after all blocks; the last block computes no others."""
         graphdef, params = nnx.split(self.blocks)
 
         def body(state: Array, layer: tuple) -> tuple[Array, None]:
@@ -157,9 +176,14 @@ class Stack(nnx.Module):
         if self.remat != "none":
             body = jax.checkpoint(body, policy=_REMAT[self.remat], prevent_cse=not self.scan)
         layers = (params, None if key is None else jax.random.split(key, self.layers))
+        last = None
+        if read is not None:
+            layers, last = (jax.tree.map(lambda leaf, part=part: leaf[part], layers) for part in (slice(-1), -1))
         if self.scan:
             x, _ = jax.lax.scan(body, x, layers)
         else:
-            for i in range(self.layers):
+            for i in range(self.layers - (read is not None)):
                 x, _ = body(x, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
+        if last is not None:
+            x = nnx.merge(graphdef, last[0])(x, mask, last[1], read)
         return self.norm(x) if self.last_norm else x

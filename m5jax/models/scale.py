@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from m5jax import modalities
@@ -110,11 +111,15 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
     def embed(params: Params, batch: Batch, subsets: Mapping[str, tuple[str, ...]]) -> Embeddings:
         network: Scale = bind(params)
         states, masks = network.encode(batch, None)
-        embeddings = {}
-        for title, subset in subsets.items():
-            shown = {name: masks[name] & (name in subset) for name in names}
-            embeddings[title] = _product_vector(network, states, shown, config.model.readout)
-        return embeddings
+
+        def fuse(shown: Bool[Array, "m"]) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
+            seen = {name: masks[name] & shown[m] for m, name in enumerate(names)}
+            return _product_vector(network, states, seen, config.model.readout)
+
+        # One subset after the other through one compiled fusion: 31 take the memory and the compiler's time of one.
+        table = np.array([[name in subset for name in names] for subset in subsets.values()]).reshape(-1, len(names))
+        vectors, valid = jax.lax.map(fuse, jnp.asarray(table, bool))
+        return {title: (vectors[row], valid[row]) for row, title in enumerate(subsets)}
 
     def agreement(params: Params, batch: Batch) -> Float[Array, "b m m"]:
         network: Scale = bind(params)
@@ -125,7 +130,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
     def classify(params: Params, batch: Batch) -> Float[Array, "b c"]:
         network: Scale = bind(params)
         states, masks = network.encode(batch, None)
-        return network.classifier(network.first(network.fusion(states, masks), masks), None)
+        return network.classifier(network.first(network.fusion(states, masks, first_only=True), masks), None)
 
     has_classes = bool(classes and objective.classification)
     total = {task: getattr(objective, task) for task in tasks.values()}
@@ -148,7 +153,7 @@ def _product_vector(
     names = network.names
     there = jnp.stack([masks[name].any(1) for name in names], 1)
     if readout in ("fusion", "dense"):
-        first = network.first(network.fusion(states, masks), masks)
+        first = network.first(network.fusion(states, masks, first_only=True), masks)
         vector = first.sum(1) if readout == "fusion" else network.classifier.vector(first)
         return numerics.normalise(jnp.where(there.any(1, keepdims=True), vector, 0.0)), there.any(1)
     if readout == "contrastive":
