@@ -126,8 +126,7 @@ def own_rows(query_ids: Sequence[str] | np.ndarray, gallery_ids: Sequence[str] |
     for side, ids in (("queries", query_ids), ("gallery", gallery_ids)):
         known, counts = np.unique(np.asarray(ids, str), return_counts=True)
         if (counts > 1).any():
-            raise ValueError(
-                f"id {str(known[counts > 1][0])!r} stands {counts.max()} times in the {side}; once is enough"
-            )
+            twice = str(known[counts > 1][0])
+            raise ValueError(f"id {twice!r} stands more than once in the {side}: whose is its embedding?")
     places = {identity: row for row, identity in enumerate(gallery_ids)}
     return np.asarray([places.get(identity, -1) for identity in query_ids], int)
