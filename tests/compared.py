@@ -9,6 +9,7 @@ from m5jax.config import Config
 from m5jax.evals.protocols import STANDARD, Passport
 
 QUERIES = 60
+PREFIXES = ("retrieval/category", "classification/probe")
 
 
 def passport(**changes):
@@ -55,7 +56,7 @@ def scores_of(kept, **more):
 
 
 def write_run(folder, scores, *, studies=None, passports=None, config=None):
-    """A scored run's folder; `passports` of its retrieval by category unless others are given; None = no such file."""
+    """A scored run's folder; `passports` of its retrieval and its classifier unless others are given."""
     folder.mkdir(parents=True)
     values = settings.to_dict(Config())
     for path, value in (config or {}).items():
@@ -64,11 +65,10 @@ def write_run(folder, scores, *, studies=None, passports=None, config=None):
         for section in sections:
             target = target[section]
         target[name] = value
-    passports = {"retrieval/category": passport()} if passports is None else passports
+    passports = dict.fromkeys(PREFIXES, passport()) if passports is None else passports
     files = {"scores": scores, "studies": studies or {}, "passports": passports, "config": values}
     for name, content in files.items():
-        if content != "absent":
-            (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return str(folder)
 
 

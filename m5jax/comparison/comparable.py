@@ -9,24 +9,19 @@ from m5jax.comparison.runs import ScoredRun
 COUNTS = frozenset(
     ("queries", "answerable", "gallery", "distractors", "train", "test", "unlabelled", "listings", "clusters", "seeds")
 )
+FOUND = frozenset(("clusters",))  # not what was asked but what came of it
+WORDS = {"digest": "gallery", "gallery": "size of the gallery", "rules": "definition", "queries": "number of queries"}
 NO_PASSPORT = "a run was scored without passports: score it again"
 
 
 def refused(ours: ScoredRun, theirs: ScoredRun, name: str) -> str:
-    """Why two runs' scores of one name are not subtracted; "" if they compare."""
-    pair = passport(ours.passports, name), passport(theirs.passports, name)
-    if any(pair):
-        return unlike(*pair)
-    counts = {other.rpartition("/")[2] for run in (ours, theirs) for other in run.scores} & COUNTS
+    """Why two runs' scores of one name are not subtracted; "" if they compare: equal passports and equal counts."""
+    reason = unlike(passport(ours.passports, name), passport(theirs.passports, name))
     head = name.rpartition("/")[0]
-    for count in sorted(counts):
-        if ours.scores.get(f"{head}/{count}") != theirs.scores.get(f"{head}/{count}"):
-            return f"another number: {count}"
-    if not ours.passports or not theirs.passports:
-        return NO_PASSPORT
-    shared = [prefix for prefix in ours.passports if prefix in theirs.passports]
-    galleries = [unlike(ours.passports[prefix], theirs.passports[prefix]) for prefix in shared]
-    return "" if shared and not any(galleries) else "other listings"
+    for count in sorted(COUNTS - FOUND):
+        if not reason and ours.scores.get(f"{head}/{count}") != theirs.scores.get(f"{head}/{count}"):
+            reason = f"another number: {count}"
+    return reason
 
 
 def passport(passports: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -38,7 +33,6 @@ def passport(passports: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[s
 def unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """In which two passports differ, in words; "" if they are equal."""
     if not ours or not theirs:
-        return "" if ours == theirs else NO_PASSPORT
-    parts = [part for part in {**ours, **theirs} if ours.get(part) != theirs.get(part)]
-    words = {"digest": "gallery", "gallery": "size of the gallery"}
-    return f"another {', '.join(words.get(part, part) for part in parts)}" if parts else ""
+        return NO_PASSPORT
+    parts = [WORDS.get(part, part) for part in {**ours, **theirs} if ours.get(part) != theirs.get(part)]
+    return f"another {', '.join(parts)}" if parts else ""

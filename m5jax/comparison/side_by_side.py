@@ -89,7 +89,7 @@ def _studies(runs: Sequence[ScoredRun]) -> tuple[dict[str, dict[str, list[float 
         why = [
             finding["skipped"]
             if "skipped" in finding
-            else unlike(_of(findings, "passport"), finding.get("passport", {}))
+            else unlike(_first(findings, "passport"), finding.get("passport", {}))
             for finding in findings
         ]
         if any(why):
@@ -100,7 +100,7 @@ def _studies(runs: Sequence[ScoredRun]) -> tuple[dict[str, dict[str, list[float 
     return {name: values for name, values in numbers.items() if values}, refusals
 
 
-def _of(findings: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, Any]:
+def _first(findings: Sequence[Mapping[str, Any]], key: str) -> Mapping[str, Any]:
     """That of the first finding that was not skipped."""
     return next((finding.get(key, {}) for finding in findings if "skipped" not in finding), {})
 

@@ -57,7 +57,6 @@ def render(scored: Scored) -> str:
         ),
         "agreements": _agreements(scored),
         "passports": passports.by_rules(_passports(scored)),
-        "held_out": [split for split in suite.HELD_OUT if split in scored.embedded],
         "reproduce": _reproduce(scored),
         "several_sources": len({source for split in scored.embedded.values() for source in split.index.sources}) > 1,
         "groups": groups(studies.views(scored)),
