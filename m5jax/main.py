@@ -112,6 +112,10 @@ def _run(config: config_lib.Config) -> None:
         from m5jax.tables import series
 
         series.make(config)
+    elif config.mode == "sweep":
+        from m5jax.series import sweep
+
+        sweep.make(config)
     elif config.mode == "compare":
         from m5jax.compare import compare
 

@@ -77,6 +77,24 @@ def _checked(value: Any, hint: Any, limits: typing.Mapping[str, Any], path: str)
     return value
 
 
+def parse(cls: type, path: str, text: str) -> Any:
+    """The value that a text means for the setting at a path below `cls`, for `build` to check; items joined by +.
+
+    Raises:
+      ConfigError: there is no such setting.
+    """
+    hint: Any = cls
+    for name in path.split("."):
+        hints = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
+        if name not in hints:
+            known = [where.partition(".")[2] for where, _, _ in describe(cls, "config")]
+            raise ConfigError(f"unknown setting config.{path}{suggest(path, known)}")
+        hint = hints[name]
+    if typing.get_origin(hint) is tuple:
+        return tuple(part.strip() for part in text.split("+"))
+    return {"true": True, "false": False}.get(text.lower(), text) if hint is bool else _number(text, hint)
+
+
 def _number(value: Any, hint: type) -> Any:
     """A text as the number that is asked for, if it is one; anything else as it is."""
     if hint in (int, float) and isinstance(value, str):

@@ -31,6 +31,30 @@ class Sweep:
     seeds: int = setting(1, "runs of every model, of seeds config.seed, config.seed + 1, ...", low=1)
 
 
+MOST_MODELS = 8  # that a figure tells apart
+
+
+def models(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The models of `config.sweep.models`: by name, what differs, as path below config -> value, both as written.
+
+    Raises:
+      ConfigError: one has no name, or a name twice; a change is no setting=value; there are none, or too many.
+    """
+    where, found = "config.sweep.models", {}
+    for text in texts:
+        name, _, changes = (part.strip() for part in text.partition(":"))
+        pairs = [pair.partition("=") for pair in changes.split(";") if pair.strip()]
+        for path, equals, value in pairs:
+            if not (path.strip() and equals and value.strip()):
+                raise ConfigError(f"{where} has {path.strip()!r} in {text!r}: write setting=value, with ; in between")
+        if not name or name in found:
+            raise ConfigError(f"{where} has {text!r}: every model needs a name of its own, as in photo: setting=value")
+        found[name] = {path.strip(): value.strip() for path, _, value in pairs}
+    if not 1 <= len(found) <= MOST_MODELS:
+        raise ConfigError(f"{where} names {len(found)} models: a figure shows 1 to {MOST_MODELS}")
+    return found
+
+
 def names(inputs: Inputs) -> tuple[str, ...]:
     """Every sweep of one modality that the model sees, and of all together; what could not change a thing left out."""
     several = len(inputs.kept) > 1  # the only modality a listing has does not go missing

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from m5jax.series.cells import as_markdown, as_text
 from m5jax.tables import layout
 from m5jax.tables.layout import FINETUNE, PRETRAIN, Column, Measure, Outcome, Row, Table
 
@@ -65,9 +66,9 @@ def test_all_modalities_of_a_model_are_compared_with_each_alone():
 
 def test_cells_are_aligned_and_escaped():
     cells = [["", "", "Acc"], ["a|b", "paper", "1.00"], ["", "here", "10.00±1.00"]]
-    assert layout.as_text(cells).splitlines() == [
+    assert as_text(cells).splitlines() == [
         "                   Acc",
         "a|b  paper        1.00",
         "     here   10.00±1.00",
     ]
-    assert layout.as_markdown(cells).splitlines()[2] == "| a\\|b | paper | 1.00 |"
+    assert as_markdown(cells).splitlines()[2] == "| a\\|b | paper | 1.00 |"

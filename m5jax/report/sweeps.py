@@ -8,8 +8,6 @@ import numpy as np
 from m5jax.report import figures
 from m5jax.report.figures import Chart
 from m5jax.report.html import percent
-from m5jax.report.scored import Scored
-from m5jax.studies.subject import Finding
 
 DRAWN = {
     "retrieval/category/p@1": "find their own category nearest",
@@ -23,7 +21,7 @@ WORDS = {"image": "pictures", "text": "titles", "table": "tables", "video": "cli
 LOOKS = {"missing": "k0", "wrong": "k4 dashed", "chance": "chance"}
 
 
-def view(finding: Finding, scored: Scored) -> dict[str, Any]:
+def view(finding: Mapping[str, Any], _: object) -> dict[str, Any]:
     """What the template draws."""
     scores = [score for score in DRAWN if score in finding["chance"]]
     return {
@@ -45,7 +43,7 @@ def of(what: str) -> str:
     return "anything" if what == "mixed" else " and ".join(WORDS[name] for name in what.split("+"))
 
 
-def headline(finding: Finding, score: str) -> str:
+def headline(finding: Mapping[str, Any], score: str) -> str:
     """What hurts most of all that befalls some modality, if anything does that chance does not explain."""
     told = {
         name: line["scores"][score]
@@ -68,7 +66,7 @@ def headline(finding: Finding, score: str) -> str:
     return text + (f"; half of the gain over chance is lost at {percent(half)}." if half is not None else ".")
 
 
-def _charts(finding: Finding, score: str) -> list[Chart]:
+def _charts(finding: Mapping[str, Any], score: str) -> list[Chart]:
     """A chart for every modality, and for those that are broken together, on one scale."""
     ratios, curves = 100 * np.asarray(finding["ratios"]), finding["sweeps"]
     lines: dict[str, dict[str, np.ndarray]] = {}

@@ -5,13 +5,13 @@ Numbers are percent. A spread is the sample standard deviation over seeds. Nothi
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scipy import special
 
 from m5jax.modalities import NAMES
+from m5jax.series.cells import mean_and_spread
 
 PRETRAIN, FINETUNE = "pretrain", "finetune"
 NONE = "-"
@@ -154,11 +154,6 @@ def measures(table: Table) -> list[Measure]:
     return list(dict.fromkeys(printed + compared))
 
 
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and standard deviation where there are two or more."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
 def verdict(differences: Sequence[float]) -> str:
     """What differences per seed say: which side of 0 their mean is on, if beyond chance (paired t test, two-sided).
 
@@ -206,24 +201,6 @@ def grid(table: Table, outcomes: Outcomes) -> list[list[str]]:
         outcome = outcomes[row.name]
         lines.append(["", _who(outcome), *(_measured(column, outcome) for column in table.columns)])
     return lines
-
-
-def as_text(cells: list[list[str]]) -> str:
-    """Cells in aligned columns: names to the left, numbers to the right."""
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-
-    def aligned(line: list[str]) -> str:
-        cells = zip(line, widths, strict=True)
-        return "  ".join(c.rjust(w) if i > 1 else c.ljust(w) for i, (c, w) in enumerate(cells)).rstrip()
-
-    return "\n".join(map(aligned, cells))
-
-
-def as_markdown(cells: list[list[str]]) -> str:
-    """Cells as a Markdown table."""
-    head, *body = ([cell.replace("|", "\\|") for cell in line] for line in cells)
-    rule = ["---", "---", *("---:" for _ in head[2:])]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
 
 def _alone(measure: Measure, modality: str) -> Measure:

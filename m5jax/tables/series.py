@@ -14,7 +14,7 @@ import ml_collections
 from m5jax import settings
 from m5jax.config import Config
 from m5jax.errors import SeriesError
-from m5jax.series import provenance, runs
+from m5jax.series import cells, provenance, runs
 from m5jax.series.runs import Result, RunFailed, RunOne
 from m5jax.tables import base, layout
 from m5jax.tables.layout import FINETUNE, PRETRAIN, Outcome, Row, Table
@@ -116,15 +116,15 @@ def _write(
     """The table on the screen, as `table-N.md`, and every number of it as `table-N.json`."""
     made = [result for found in results.values() for result in found.values()]
     title = f"Table {table.number}: {table.title}"
-    cells, notes, claims = layout.grid(table, outcomes), _notes(config, table, outcomes, made), []
+    grid, notes, claims = layout.grid(table, outcomes), _notes(config, table, outcomes, made), []
     if any(outcome.values for outcome in outcomes.values()):
         claims = layout.claims(table, outcomes)
-    print("\n".join(["", title, layout.as_text(cells), *notes, "", *claims]), flush=True)
+    print("\n".join(["", title, cells.as_text(grid), *notes, "", *claims]), flush=True)
 
     folder = pathlib.Path(config.workdir)
     folder.mkdir(parents=True, exist_ok=True)
     lists = ["".join(f"- {line}\n" for line in lines) for lines in (notes, claims) if lines]
-    page = "\n".join([f"# {title}\n", f"{layout.as_markdown(cells)}\n", *lists])
+    page = "\n".join([f"# {title}\n", f"{cells.as_markdown(grid)}\n", *lists])
     (folder / f"table-{table.number}.md").write_text(page, encoding="utf-8")
     whole = {
         "table": table.number,
@@ -186,7 +186,7 @@ def _row_as_json(
         }
         seeds.append(seed | stages)
     measured = {
-        c.title: [layout.mean_and_spread(v) if (v := list(outcome.of(m).values())) else None for m in c.measures]
+        c.title: [cells.mean_and_spread(v) if (v := list(outcome.of(m).values())) else None for m in c.measures]
         for c in table.columns
     }
     return {
