@@ -8,13 +8,14 @@ page: a plain string, or `html.sentence(...)` where it quotes a seller.
 from collections.abc import Callable
 from typing import Any
 
-from m5jax.report import losers, matching, space, sweeps
+from m5jax.report import grid, losers, matching, space, sweeps
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
 View = Callable[[Finding, Scored], dict[str, Any]]
 
 VIEWS: dict[str, tuple[str, View]] = {
+    "grid": ("Asked with, searched by", grid.view),
     "sweeps": ("Missing and wrong", sweeps.view),
     "losers": ("Who loses", losers.view),
     "space": ("Map of the product space", space.view),

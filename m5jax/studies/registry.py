@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from m5jax.studies import losers, matching, space, sweeps
+from m5jax.studies import grid, losers, matching, space, sweeps
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
 
 STUDIES: dict[str, Study] = {
+    "grid": grid.study,
     "sweeps": sweeps.study,
     "losers": losers.study,
     "space": space.study,
