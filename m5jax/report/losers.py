@@ -14,9 +14,9 @@ from m5jax.studies.subject import Finding
 TASKS = {"category": "Same category", "instance": "Same product"}
 # Per grouping the title of its chart, and whom a group of it is about, as a sentence begins.
 GROUPINGS = {
-    "frequency": ("By how often training showed the category, head to tail", "Listings of categories with {name}"),
+    "frequency": ("By how often training showed the category, head to tail", "Listings of categories {name}"),
     "count": ("By how many modalities a listing has", "Listings that have {name} modalities"),
-    "present": ("By which modalities a listing has", "Listings with {name}"),
+    "present": ("By which modalities a listing has", "Listings with {name} and no more"),
     "source": ("By source", "Listings of the source {name}"),
     "category": ("By category", "Listings of {name}"),
 }
@@ -72,12 +72,13 @@ def _sentences(task: dict[str, Any], score: str) -> Iterable[str | markupsafe.Ma
     kinds = {name: task["groupings"][name] for name in GROUPINGS if name in task["groupings"] and name != "category"}
     below = [(name, group) for name, kind in kinds.items() for group in _below(kind)]
     if below:
-        name, group = min(below, key=lambda one: one[1]["scores"][score]["mean"])
+        name, group = min(below, key=lambda one: one[1]["scores"][score]["high"])  # surely so much below
         mean, low, high = (group["scores"][score][end] for end in ("mean", "low", "high"))
         yield sentence(
-            GROUPINGS[name][1] + f" lose most: {mean:.2f} where all together have {whole:.2f}, and more than chance"
-            f" explains (with 95 % confidence {low:.2f} to {high:.2f}, from {group['queries']:,} queries).",
-            name=group["name"].partition(": ")[2] if name == "frequency" and ": " in group["name"] else group["name"],
+            GROUPINGS[name][1] + f" lose most: average precision {mean:.2f}, where all queries together have"
+            f" {whole:.2f}, which is more than chance explains (with 95 % confidence {low:.2f} to {high:.2f}, from"
+            f" {group['queries']:,} queries).",
+            name=_seen(group["name"]) if name == "frequency" else group["name"],
         )
     elif kinds:
         yield "No kind of listing is told from chance to do worse than all together."
@@ -92,6 +93,12 @@ def _sentences(task: dict[str, Any], score: str) -> Iterable[str | markupsafe.Ma
             f"A new listing that comes with its {SHOWN_AS.get(worst['only'], worst['only'])} only loses most:"
             f" {worst['shown']['mean']:.2f} instead of {worst['complete']['mean']:.2f} with all it has."
         )
+
+
+def _seen(name: str) -> str:
+    """How often training showed the categories of a group of `slices.by_frequency`, as a sentence says it."""
+    times = name.partition(": ")[2].removesuffix(" in training")
+    return f"that training showed {times} times" if times else name
 
 
 def _of_categories(categories: dict[str, Any], score: str, whole: float) -> str | markupsafe.Markup:
@@ -116,8 +123,10 @@ def _confusion(found: dict[str, Any] | None) -> dict[str, Any] | None:
     """The pairs, and the table as shares of its rows; None in a catalogue without retrieval by category."""
     if found is None:
         return None
+    nothing = any(counts[-1] for counts in found["table"])
     rows = [
         {"name": name, "queries": sum(counts), "counts": counts, "shares": [n / max(1, sum(counts)) for n in counts]}
         for name, counts in zip([*found["names"], ""], found["table"], strict=True)
     ]
-    return {"pairs": found["pairs"], "rows": [row for row in rows if row["queries"]]}
+    columns = [*range(1, len(found["names"]) + 1), "other", *(["none"] if nothing else [])]
+    return {"pairs": found["pairs"], "columns": columns, "rows": [row for row in rows if row["queries"]]}
