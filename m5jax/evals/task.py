@@ -1,5 +1,6 @@
 """A retrieval task as its scores need it: whose ids, whose labels, and which gallery row is a query's own."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
@@ -123,10 +124,10 @@ def own_rows(query_ids: Sequence[str] | np.ndarray, gallery_ids: Sequence[str] |
     Raises:
       ValueError: an id stands twice on one side: nobody could tell which row is whose.
     """
+    places: dict[str, int] = {}
     for side, ids in (("queries", query_ids), ("gallery", gallery_ids)):
-        known, counts = np.unique(np.asarray(ids, str), return_counts=True)
-        if (counts > 1).any():
-            twice = str(known[counts > 1][0])
+        places = {identity: row for row, identity in enumerate(np.asarray(ids).tolist())}
+        if len(places) < len(ids):
+            twice = collections.Counter(np.asarray(ids).tolist()).most_common(1)[0][0]
             raise ValueError(f"id {twice!r} stands more than once in the {side}: whose is its embedding?")
-    places = {identity: row for row, identity in enumerate(gallery_ids)}
-    return np.asarray([places.get(identity, -1) for identity in query_ids], int)
+    return np.asarray([places.get(identity, -1) for identity in np.asarray(query_ids).tolist()], int)
