@@ -13,7 +13,7 @@ BLOCK = 16  # small, so that few rows make several blocks
 SOME_ROWS = st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
 
 
-def top_k(queries, gallery, k, query_valid=None, gallery_valid=None, exclude=None, block=BLOCK):
+def top_k(queries, gallery, k, query_valid=None, gallery_valid=None, exclude=None, block=BLOCK, devices=None):
     return search.top_k(
         queries,
         gallery,
@@ -22,6 +22,7 @@ def top_k(queries, gallery, k, query_valid=None, gallery_valid=None, exclude=Non
         gallery_valid=np.ones(len(gallery), bool) if gallery_valid is None else gallery_valid,
         exclude=np.full(len(queries), -1) if exclude is None else exclude,
         block=block,
+        devices=devices,
     )
 
 
@@ -108,10 +109,11 @@ def test_half_precision_embeddings_are_compared_in_float32():
         assert np.array_equal(half, full)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("side", ["query", "gallery"])
-def test_an_embedding_that_is_not_finite_is_named(side):
+def test_an_embedding_that_is_not_finite_is_named(side, value):
     vectors = {"query": random((40, 4)), "gallery": random((40, 4))}
-    vectors[side][BLOCK + 3, 1] = np.nan
+    vectors[side][BLOCK + 3, 1] = value
     with pytest.raises(ValueError, match=f"{side} embedding {BLOCK + 3} is marked valid but is not finite"):
         top_k(vectors["query"], vectors["gallery"], 3)
 
@@ -126,6 +128,8 @@ def test_an_embedding_that_is_not_finite_is_named(side):
         ({"exclude": np.full(5, -1)}, r"exclude has shape \(5,\)"),
         ({"exclude": np.asarray([0, 9, 1, 2])}, "row 9 of 9"),
         ({"exclude": np.asarray([0, 1, -2, 2])}, "row -2 of 9"),
+        ({"k": 0}, "k = 0 must be at least 1"),
+        ({"block": 257}, "block = 257 must be at most 256 or a multiple"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_named(arguments, message):
@@ -141,7 +145,8 @@ def test_more_rows_need_no_further_compilation():
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        top_k(random((3, 7)), random((5, 7)), 4)
+        for gallery in (5, BLOCK + 1):  # on one device, and on all
+            top_k(random((3, 7)), random((gallery, 7)), 4)
         first = len(traces)
         for queries, gallery in [(BLOCK, BLOCK), (BLOCK + 1, 5 * BLOCK + 2), (100, 333)]:
             top_k(random((queries, 7)), random((gallery, 7)), 4)
@@ -151,14 +156,63 @@ def test_more_rows_need_no_further_compilation():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_no_more_than_a_block_is_compared_at_once(monkeypatch):
-    shapes, merge = set(), search._merge
+def test_no_more_than_a_block_is_compared_at_once_on_a_device(monkeypatch):
+    shapes, merge = set(), search._merge_here
 
-    def spy(rows, cosines, queries, gallery):
+    def spy(best, queries, gallery):
         shapes.update([(side.vectors.shape, side.valid.shape) for side in (queries, gallery)])
-        shapes.add(rows.shape)
-        return merge(rows, cosines, queries, gallery)
+        shapes.add(best.rows.shape)
+        return merge(best, queries, gallery)
 
-    monkeypatch.setattr(search, "_merge", spy)
-    top_k(random((70, 24)), random((200, 24)), 3)
-    assert shapes == {((BLOCK, 24), (BLOCK,)), (BLOCK, 3)}
+    monkeypatch.setattr(search, "_merge_here", spy)
+    top_k(random((70, 23)), random((200, 23)), 3)  # a width that nothing else was compiled for
+    assert shapes == {((BLOCK, 23), (BLOCK,)), (BLOCK, 3)}
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["every block is better than all before", "no block is"])
+@pytest.mark.parametrize("k", [1, 30, 700])
+def test_any_order_of_the_gallery_gives_the_same_neighbours(order, k):
+    # Cosines that rise or fall row by row, in blocks of groups of several rows: all rungs of `FEW` and the whole block.
+    rows = 2600
+    angles = np.linspace(0.2, 1.4, rows)[::-order]
+    gallery = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    own = np.asarray([-1, np.argmin(angles), -1])
+    queries = np.asarray([[1, 0], [1, 0], [0, 1]], np.float32)
+    found, cosines = top_k(queries, gallery, k, exclude=own, block=1024)
+    nearest = np.argsort(angles)
+    for query, expected in enumerate([nearest, nearest[1:], nearest[::-1]]):
+        assert found[query].tolist() == expected[:k].tolist()
+    assert np.all(np.diff(cosines, axis=1) <= 0)
+
+
+def test_ties_within_and_across_groups_go_to_the_lower_row():
+    levels = np.random.default_rng(9).integers(0, 5, 3000)  # five different cosines among 3,000 rows
+    angles = 0.3 * levels
+    gallery = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    rows, _ = top_k(np.asarray([[1, 0]], np.float32), gallery, 1200, block=1024)
+    assert rows[0].tolist() == np.argsort(levels, kind="stable")[:1200].tolist()
+
+
+@pytest.mark.parametrize("gallery", [1, BLOCK, 5 * BLOCK + 3, 20 * BLOCK])
+def test_one_device_and_eight_find_the_same(gallery):
+    rng = np.random.default_rng(gallery)
+    queries, rows = random((40, 12), 1), np.concatenate([random((gallery, 12), 2), signs(rng, gallery)[:, :12]])
+    masks = rng.random(40) < 0.9, rng.random(2 * gallery) < 0.9, rng.integers(-1, 2 * gallery, 40)
+    assert len(jax.local_devices()) == 8
+    alone, together = (top_k(queries, rows, 9, *masks, devices=jax.local_devices()[:n]) for n in (1, 8))
+    for one, eight in zip(alone, together, strict=True):
+        assert np.array_equal(one, eight)
+
+
+def test_the_gallery_may_lie_on_disk(tmp_path):
+    vectors = random((300, 8), 3).astype(np.float16)
+    np.save(tmp_path / "gallery.npy", vectors)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    for disk, memory in zip(top_k(random((9, 8)), mapped, 4), top_k(random((9, 8)), vectors, 4), strict=True):
+        assert np.array_equal(disk, memory)
+
+
+def test_a_device_holds_no_matrix_of_scores():
+    coarse = search.device_bytes(24_410, 768, 110)  # whatever the gallery: M5Product's has 1,197,905 rows
+    assert coarse < 200 * 2**20
+    assert search.device_bytes(2 * 24_410, 768, 110) < 2 * coarse
