@@ -9,7 +9,10 @@ import pytest
 from reports import Page, listing, make_scored
 from small import small_config
 
+from m5jax.evals import suite
+from m5jax.evals.sets import Sets
 from m5jax.evals.suite import Split
+from m5jax.questions import Question
 from m5jax.report import page
 from m5jax.studies import losers
 from m5jax.studies.subject import Subject
@@ -192,6 +195,22 @@ def test_the_page_says_first_who_loses_by_how_much(scored, found):
         "all",
         *(by_name(found["tasks"]["category"]["groupings"]["category"])),
     ]
+
+
+def test_a_task_of_other_sets_is_asked_too(tmp_path):
+    splits = {"query": listings(["a", "b"], 0), "val": listings(["a"], 10), "gallery": listings(["b", "a", "a"], 20)}
+    scored = make_scored(tmp_path, splits, CONFIG)
+    question = Question("path", "query+val", "gallery")
+    sides = [Sets(scored.prepared).find(side, scored.embedded) for side in (question.queries, question.gallery)]
+    results = suite.retrieve(*sides, CONFIG, [question]).results
+    found = losers.study(subject_of(dataclasses.replace(scored, results=results)))
+    (task,) = found["tasks"].values()
+    assert list(found["tasks"]) == ["path/query+val:gallery"]
+    assert task["queries"]["id"] == [row.id for split in ("query", "val") for row in splits[split]]
+    assert found["passport"]["sets"] == "query+val:gallery"
+    assert np.sum(found["confusion"]["table"]) == 3
+    shown = Page(page.render(dataclasses.replace(scored, findings={"losers": found})))
+    assert "Who loses" in shown.text
 
 
 def test_of_two_sources_each_is_a_group_and_names_its_categories(tmp_path):

@@ -106,7 +106,7 @@ def retrieve(
 def _retrieve(query: Split, gallery: Split, config: Config, asked: Sequence[Question], lost: int) -> Evaluation:
     found = Evaluation()
     for question in asked:
-        task = _task(query.index, gallery.index, question, lost)
+        task = task_of(query.index, gallery.index, question, lost)
         given = task.under(config.evaluate.protocol)
         answers = relevance.counts(given["query_labels"], given["gallery_labels"])
         if question in DEFAULT and not answers[:, 1:].any():
@@ -130,7 +130,7 @@ def _retrieve(query: Split, gallery: Split, config: Config, asked: Sequence[Ques
     return found
 
 
-def _task(query: Index, gallery: Index, question: Question, lost: int) -> Task:
+def task_of(query: Index, gallery: Index, question: Question, lost: int) -> Task:
     """The labels of a question; a product is finer than a category."""
     own = own_rows(query.ids, gallery.ids)
     sides = (query, gallery, query.rows(own < 0))

@@ -11,7 +11,7 @@ from m5jax.report.html import sentence
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
-TASKS = {"category": "Same category", "instance": "Same product"}
+TASKS = {"category": "Same category", "path": "Same category or one above it", "instance": "Same product"}
 # Per grouping the title of its chart, and whom a group of it is about, as a sentence begins.
 GROUPINGS = {
     "frequency": ("By how often training showed the category, head to tail", "Listings of categories {name}"),
@@ -32,7 +32,7 @@ VERDICTS = {
 def view(finding: Finding, scored: Scored) -> dict[str, Any]:
     """What the template shows, and the headline of the summary."""
     score = f"{FUSED}/{finding['metric']}"
-    tasks = [_task(TASKS[name], task, score) for name, task in finding["tasks"].items()]
+    tasks = [_task(_title(name), task, score) for name, task in finding["tasks"].items()]
     return {
         "tasks": tasks,
         "score": score,
@@ -46,6 +46,12 @@ def view(finding: Finding, scored: Scored) -> dict[str, Any]:
         "confusion": _confusion(finding["confusion"]),
         "headline": tasks[0]["sentences"][0],
     }
+
+
+def _title(task: str) -> str:
+    """What a task looks for; where it is not the queries and the gallery of the catalogue, its sets too."""
+    relevance, _, sets = task.partition("/")
+    return TASKS[relevance] + (f" ({sets})" if sets else "")
 
 
 def _task(title: str, task: dict[str, Any], score: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Every score is that of `scores.json`, of the same queries: one that lacks a modality counts as not found there.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,20 +15,40 @@ from m5jax.embed import FUSED
 from m5jax.evals import bootstrap, confusion, retrieval, slices, suite
 from m5jax.evals.bootstrap import Interval
 from m5jax.evals.retrieval import Retrieval
+from m5jax.evals.sets import Sets
 from m5jax.evals.slices import Grouping, Slice
 from m5jax.evals.suite import Split
-from m5jax.evals.task import own_rows
 from m5jax.modalities import State
+from m5jax.questions import SIDES, Question
 from m5jax.studies.subject import Finding, Subject, skipped, some
 
-TASKS = ("category", "instance")
 WORST, NEIGHBOURS = 20, 5
 MOST_GROUPS = 200  # of one grouping; those with too few queries to tell are left out first
-MIXED, LARGEST = 20, 10  # pairs of categories mixed up; categories with a row of their own
 BY_NAME = ("source", "category")  # groupings without an order of their own: the worst group comes first
+MIXED, LARGEST = 20, 10  # pairs of categories mixed up; categories with a row of their own
 QUOTED = 200  # characters of one text of the catalogue
 SEED = 0  # of the bootstrap and of the queries kept: the same for every run, so that runs compare
 FALSE_ALARMS = (1 - bootstrap.CONFIDENCE) / 2  # share of groups that chance alone calls "below", at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One retrieval task of the run: the question, its two sides, and per subset of modalities what was found."""
+
+    question: Question
+    query: Split
+    gallery: Split
+    results: Mapping[str, Retrieval]
+
+    @property
+    def fused(self) -> Retrieval:
+        """What was found by all modalities together."""
+        return self.results[FUSED]
+
+    @property
+    def relevance(self) -> str:
+        """What right answers share, as `suite.labels` calls it."""
+        return "instance" if self.question.relevance == "instance" else "category"
 
 
 def study(subject: Subject) -> Finding:
@@ -35,43 +56,56 @@ def study(subject: Subject) -> Finding:
 
     Returns:
       ``passport``; ``metric`` of all scores but "hit@1"; ``confidence``, ``replicates`` and ``least`` products of the
-      intervals; ``tasks``, see `_task`, those of "category" and "instance" that the catalogue has; ``confusion``, see
+      intervals; ``tasks``, see `_task`, by the names that scores have ("category", "instance"); ``confusion``, see
       `_confusion`; ``worst``, see `_worst`, of the first task.
     """
-    results = {task: subject.results[task, FUSED] for task in TASKS if (task, FUSED) in subject.results}
-    if not results:
+    tasks = _asked(subject)
+    if not tasks:
         return skipped("no query has an answer in the gallery, so it cannot be told who loses")
-    first = next(iter(results))
+    by_category = [asked for asked in tasks.values() if asked.relevance == "category"]
+    first = next(iter(tasks.values()))
     return {
-        "passport": results[first].passport.to_dict(),
+        "passport": first.fused.passport.to_dict(),
         "metric": _metric(subject),
         "confidence": bootstrap.CONFIDENCE,
         "replicates": bootstrap.REPLICATES,
         "least": slices.LEAST,
-        "tasks": {task: _task(subject, task, result) for task, result in results.items()},
-        "confusion": _confusion(subject, results.get("category")),
-        "worst": _worst(subject, first, results[first]),
+        "tasks": {name: _task(subject, asked) for name, asked in tasks.items()},
+        "confusion": _confusion(by_category[0]) if by_category else None,
+        "worst": _worst(first),
     }
+
+
+def _asked(subject: Subject) -> dict[str, Asked]:
+    """The tasks of the run that a query has an answer to, by name."""
+    sets, tasks = Sets(subject.prepared), {}
+    for name in dict.fromkeys(name for name, _ in subject.results):
+        results = {subset: found for (task, subset), found in subject.results.items() if task == name}
+        if FUSED in results and len(results[FUSED].query_rows):
+            relevance, _, sides = name.partition("/")
+            question = Question(relevance, *(sides or SIDES).split(":"))
+            query, gallery = (sets.find(side, subject.embedded) for side in (question.queries, question.gallery))
+            tasks[name] = Asked(question, query, gallery, results)
+    return tasks
 
 
 def _metric(subject: Subject) -> str:
     return f"map@{max(subject.config.evaluate.ks)}"
 
 
-def _task(subject: Subject, task: str, fused: Retrieval) -> dict[str, Any]:
+def _task(subject: Subject, asked: Asked) -> dict[str, Any]:
     """What one task says of every group.
 
     Returns:
       ``passport``; ``whole``, over all queries; ``groupings``, per way to group them its groups; ``cold_start``, see
       `_cold_start`; ``queries``, see `_kept`.
     """
-    rows, metric = fused.query_rows, _metric(subject)
-    clusters = _products(subject.embedded["query"])[rows]
-    subsets = [subset for of, subset in subject.results if of == task]
-    values = {f"{subset}/{metric}": subject.results[task, subset].average_precision for subset in subsets}
+    fused, metric = asked.fused, _metric(subject)
+    clusters = _products(asked.query)[fused.query_rows]
+    values = {f"{subset}/{metric}": found.average_precision for subset, found in asked.results.items()}
     values |= {f"{FUSED}/hit@1": (fused.first_hit_rank == 1).astype(np.float64)}
     whole = bootstrap.means(values, clusters, SEED)
-    groupings = _groupings(subject, rows)
+    groupings = _groupings(subject, asked)
     found = {}
     for name, grouping in groupings.items():
         made = slices.slices(values, grouping, clusters, whole[f"{FUSED}/{metric}"], SEED)
@@ -80,8 +114,8 @@ def _task(subject: Subject, task: str, fused: Retrieval) -> dict[str, Any]:
         "passport": fused.passport.to_dict(),
         "whole": _group("all", whole),
         "groupings": found,
-        "cold_start": _cold_start(subject, task, fused, clusters),
-        "queries": _kept(subject, fused, clusters, groupings),
+        "cold_start": _cold_start(subject, asked, clusters),
+        "queries": _kept(subject, asked, clusters, groupings),
     }
 
 
@@ -110,9 +144,9 @@ def _ends(interval: Interval) -> dict[str, float]:
     return {end: round(getattr(interval, end), 6) for end in ("mean", "low", "high")}
 
 
-def _groupings(subject: Subject, rows: np.ndarray) -> dict[str, Grouping]:
-    """The ways to group the queries in `rows`: those that make at least two groups of them."""
-    index, shown = subject.embedded["query"].index.rows(rows), subject.config.inputs.shown
+def _groupings(subject: Subject, asked: Asked) -> dict[str, Grouping]:
+    """The ways to group the scored queries: those that make at least two groups of them."""
+    index, shown = asked.query.index.rows(asked.fused.query_rows), subject.config.inputs.shown
     present = index.states[:, [modalities.NAMES.index(name) for name in shown]] == State.PRESENT
     together = [" + ".join(name for name, has in zip(shown, row, strict=True) if has) for row in present]
     counts = [f"{n} of {len(shown)}" for n in present.sum(1)]
@@ -145,7 +179,7 @@ def _products(split: Split) -> np.ndarray:
     )
 
 
-def _cold_start(subject: Subject, task: str, fused: Retrieval, clusters: np.ndarray) -> list[dict[str, Any]]:
+def _cold_start(subject: Subject, asked: Asked, clusters: np.ndarray) -> list[dict[str, Any]]:
     """Queries shown with one modality only, as a new listing may have no more, against a gallery that shows everything.
 
     Only queries that have this modality and others too: for the rest there is nothing to lose.
@@ -154,25 +188,22 @@ def _cold_start(subject: Subject, task: str, fused: Retrieval, clusters: np.ndar
       Per modality ``only`` this; ``queries`` and ``products``; the score ``shown`` with it alone, ``complete`` with all
       that they have, and the paired ``change``, whose interval tells from chance where it lacks 0.
     """
-    query, gallery = subject.embedded["query"], subject.embedded["gallery"]
-    asked, searched = suite.numbered(suite.labels(query.index, task), suite.labels(gallery.index, task))
+    query, gallery, fused = asked.query.embeddings, asked.gallery.embeddings, asked.fused
+    rules = suite.task_of(asked.query.index, asked.gallery.index, asked.question, 0).under(fused.protocol.name)
     names = subject.config.inputs.modalities
-    several = np.sum([query.embeddings.valid[name] for name in names], axis=0) > 1
+    several = np.sum([query.valid[name] for name in names], axis=0) > 1
     found = []
     for name in names:
-        able = (several & query.embeddings.valid[name])[fused.query_rows]
+        able = (several & query.valid[name])[fused.query_rows]
         if not able.any():
             continue
         alone = retrieval.evaluate(
-            query.embeddings.vectors[name],
-            gallery.embeddings.vectors[FUSED],
-            asked,
-            searched,
+            query.vectors[name],
+            gallery.vectors[FUSED],
             ks=(max(subject.config.evaluate.ks),),
-            query_valid=query.embeddings.valid[name],
-            gallery_valid=gallery.embeddings.valid[FUSED],
-            exclude=own_rows(query.index.ids, gallery.index.ids),
-            protocol=subject.config.evaluate.protocol,
+            query_valid=query.valid[name],
+            gallery_valid=gallery.valid[FUSED],
+            **rules,
         )
         shown, complete = alone.average_precision[able], fused.average_precision[able]
         scores = bootstrap.means({"shown": shown, "complete": complete}, clusters[able], SEED)
@@ -183,9 +214,7 @@ def _cold_start(subject: Subject, task: str, fused: Retrieval, clusters: np.ndar
     return found
 
 
-def _kept(
-    subject: Subject, fused: Retrieval, clusters: np.ndarray, groupings: Mapping[str, Grouping]
-) -> dict[str, Any]:
+def _kept(subject: Subject, asked: Asked, clusters: np.ndarray, groupings: Mapping[str, Grouping]) -> dict[str, Any]:
     """Queries one by one, at most `config.evaluate.study_listings`, so that two runs are compared on the same ones.
 
     Returns:
@@ -193,11 +222,12 @@ def _kept(
       ``first_hit``, a rank, 0 for none; and ``groups``, per grouping the group each is ``of`` as a number into
       ``names``, -1 for none. ``of_all`` is how many queries there are.
     """
+    fused = asked.fused
     kept = some(len(fused.query_rows), subject.config.evaluate.study_listings, SEED)
     some_of = {name: grouping.rows(kept) for name, grouping in groupings.items()}
     return {
         "of_all": len(fused.query_rows),
-        "id": subject.embedded["query"].index.ids[fused.query_rows[kept]].tolist(),
+        "id": asked.query.index.ids[fused.query_rows[kept]].tolist(),
         "product": np.unique(clusters[kept], return_inverse=True)[1].tolist(),
         "average_precision": fused.average_precision[kept].round(6).tolist(),
         "first_hit": fused.first_hit_rank[kept].tolist(),
@@ -205,17 +235,16 @@ def _kept(
     }
 
 
-def _confusion(subject: Subject, result: Retrieval | None) -> dict[str, Any] | None:
+def _confusion(asked: Asked) -> dict[str, Any]:
     """What queries are taken for: the category of the nearest gallery listing that has one.
 
     Returns:
       ``pairs``, the categories mixed up most often: ``truth``, ``answer``, ``count``, their ``share`` of the queries of
       that category, and the titles of one such query and of what it found, ``titles``; ``names`` of the largest
-      categories and the ``table`` of `confusion.matrix`. None in a catalogue without retrieval by category.
+      categories and the ``table`` of `confusion.matrix`.
     """
-    if result is None:
-        return None
-    query, gallery = subject.embedded["query"].index.rows(result.query_rows), subject.embedded["gallery"].index
+    result, gallery = asked.fused, asked.gallery.index
+    query = asked.query.index.rows(result.query_rows)
     labels = suite.labels(query, "category"), suite.labels(gallery, "category")
     truth, searched = suite.numbered(*labels)
     names = _readable(sorted(set(np.concatenate(labels)) - {""}))
@@ -240,27 +269,27 @@ def _confusion(subject: Subject, result: Retrieval | None) -> dict[str, Any] | N
     }
 
 
-def _worst(subject: Subject, task: str, result: Retrieval) -> list[dict[str, Any]]:
+def _worst(asked: Asked) -> list[dict[str, Any]]:
     """The queries of lowest average precision of those that found anything, in the order of `slices.hardest_first`.
 
     Returns:
       ``id``, ``category`` and ``average_precision`` of each; the ids of the ``nearest`` gallery listings, best first,
       and the categories of these, which it was ``taken_for``.
     """
-    query, gallery = subject.embedded["query"], subject.embedded["gallery"]
+    query, gallery, result = asked.query, asked.gallery, asked.fused
     answered = np.flatnonzero(result.neighbours[:, 0] >= 0)
     rows, nearest = result.query_rows[answered], result.neighbours[answered, 0]
     cosines = np.einsum("qd,qd->q", query.embeddings.vectors[FUSED][rows], gallery.embeddings.vectors[FUSED][nearest])
     order = slices.hardest_first(
-        result.average_precision[answered], cosines, suite.labels(query.index, task)[rows].astype(str)
+        result.average_precision[answered], cosines, suite.labels(query.index, asked.relevance)[rows].astype(str)
     )
     found = []
     for row in answered[order[:WORST]]:
-        asked, neighbours = result.query_rows[row], [at for at in result.neighbours[row, :NEIGHBOURS] if at >= 0]
+        place, neighbours = result.query_rows[row], [at for at in result.neighbours[row, :NEIGHBOURS] if at >= 0]
         found.append(
             {
-                "id": query.index.ids[asked],
-                "category": query.index.categories[asked][:QUOTED],
+                "id": query.index.ids[place],
+                "category": query.index.categories[place][:QUOTED],
                 "average_precision": round(float(result.average_precision[row]), 6),
                 "nearest": [gallery.index.ids[at] for at in neighbours],
                 "taken_for": [gallery.index.categories[at][:QUOTED] for at in neighbours],
