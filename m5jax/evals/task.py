@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,10 @@ class Labelling:
     @classmethod
     def of(
         cls,
-        query: Sequence[Iterable[str]],
-        gallery: Sequence[Iterable[str]],
-        others: Sequence[Iterable[str]],
-        finer: Sequence[Sequence[Iterable[str]]] = (),
+        query: Sequence[Collection[str]],
+        gallery: Sequence[Collection[str]],
+        others: Sequence[Collection[str]],
+        finer: Sequence[Sequence[Collection[str]]] = (),
     ) -> "Labelling":
         """Numbers the labels.
 
@@ -44,19 +44,15 @@ class Labelling:
           query, gallery, others: the labels of every listing; "" is no label.
           finer: of the same three sides labels that only raise a grade; empty = none. Their names are their own.
         """
-        coarse = [[sorted({label for label in row if label}) for row in side] for side in (query, gallery, others)]
-        fine = [[sorted({label for label in row if label}) for row in side] for side in finer]
-        lists = [sorted({label for side in sides for row in side for label in row}) for sides in (coarse, fine)]
-        number = [{name: i for i, name in enumerate(names)} for names in lists]
-        sides = []
-        for side in range(3):
-            rows = [[number[0][label] for label in row] for row in coarse[side]]
-            if fine:
-                more = [[len(lists[0]) + number[1][label] for label in row] for row in fine[side]]
-                rows = [row + extra for row, extra in zip(rows, more, strict=True)]
-            sides.append(relevance.LabelSets.of(rows))
-        names = np.asarray([*lists[0], *lists[1]], str)
-        return cls(names, np.arange(len(names)) >= len(lists[0]), *sides)
+        coarse = [query, gallery, others]
+        names = [sorted({label for side in sides for row in side for label in row} - {""}) for sides in (coarse, finer)]
+        sides = [_Entries(len(side)) for side in coarse]
+        for known, start, parts in zip(names, (0, len(names[0])), (coarse, finer), strict=True):
+            number = {name: start + place for place, name in enumerate(known)}
+            for entries, part in zip(sides, parts, strict=False):
+                entries.add(part, number)
+        both = np.asarray([*names[0], *names[1]], str)
+        return cls(both, np.arange(len(both)) >= len(names[0]), *(entries.sets() for entries in sides))
 
     def under(self, graded: bool) -> tuple[relevance.Labels, relevance.Labels, relevance.Labels]:
         """The labels of queries, gallery and others as a protocol counts them; arrays where no listing has several."""
@@ -69,7 +65,8 @@ class Labelling:
     def gallery_names(self, graded: bool) -> list[str]:
         """The labels of every gallery row as a protocol counts them, in one string each, for `protocols.digest`."""
         kept = self._kept(self.gallery, graded)
-        names = self.names[kept.numbers].tolist() if len(self.names) else []
+        known = self.names.tolist()
+        names = [known[number] for number in kept.numbers.tolist()]
         return ["\x1e".join(names[start:stop]) for start, stop in zip(kept.starts, kept.starts[1:], strict=False)]
 
     def _kept(self, side: relevance.LabelSets, graded: bool) -> relevance.LabelSets:
@@ -77,6 +74,27 @@ class Labelling:
             return side
         keep = ~self.finer[side.numbers]
         return relevance.LabelSets(np.append(0, np.cumsum(keep))[side.starts], side.numbers[keep])
+
+
+class _Entries:
+    """The labels of one side while they are numbered: whose, and which."""
+
+    def __init__(self, rows: int):
+        self._rows, self._owners, self._numbers = rows, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+
+    def add(self, rows: Sequence[Collection[str]], number: Mapping[str, int]) -> None:
+        """Takes in more labels of every listing; one without a number is none."""
+        sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+        numbers = np.fromiter((number.get(label, -1) for row in rows for label in row), np.int64, sizes.sum())
+        self._owners.append(np.repeat(np.arange(len(rows)), sizes)[numbers >= 0])
+        self._numbers.append(numbers[numbers >= 0])
+
+    def sets(self) -> relevance.LabelSets:
+        """All of them, ascending within a listing and none twice."""
+        owners, numbers = np.concatenate(self._owners), np.concatenate(self._numbers)
+        width = 1 + numbers.max(initial=0)
+        keys = np.unique(owners * width + numbers)
+        return relevance.LabelSets(np.searchsorted(keys // width, np.arange(self._rows + 1)), keys % width)
 
 
 @dataclasses.dataclass(frozen=True)
