@@ -105,9 +105,13 @@ def test_sweeps_that_cannot_be_made_are_refused(changes, message):
 # ---- the study, on listings that are embedded by their contents
 
 
-def embed_contents(seen):
-    """Embeds records as the sum of a vector for every content that a model of some modalities sees."""
+class Contents:
+    """Embeds records as the sum of a vector for every content that a model of some modalities sees, and counts them."""
 
+    def __init__(self, seen):
+        self.seen, self.listings = seen, 0
+
+    @staticmethod
     def vector(record, names):
         parts = [
             np.random.default_rng([NAMES.index(name), zlib.crc32(content)]).normal(size=8)
@@ -117,27 +121,23 @@ def embed_contents(seen):
         ]
         return np.sum(parts, 0) if parts else np.zeros(8)
 
-    def again(prepared, split, wanted, rows):
-        again.listings += len(rows)
-        records = prepared.records(split)
-        (subset,) = wanted.values()
-        vectors = np.stack([vector(records[int(row)], [n for n in subset if n in seen]) for row in rows])
+    def __call__(self, prepared, split, wanted, rows):
+        self.listings += len(rows)
+        records, (subset,) = prepared.records(split), wanted.values()
+        names = [name for name in subset if name in self.seen]
+        vectors = np.stack([self.vector(records[int(row)], names) for row in rows])
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
         return Embeddings({FUSED: unit}, {FUSED: norms[:, 0] > 0}, None)
 
-    again.listings = 0
-    return again
 
-
-def subject_of(folder, splits, again=None, seen=("image", "text", "table"), **changes):
+def subject_of(folder, splits, seen=("image", "text", "table"), **changes):
     config = small_config(
         **{"inputs__modalities": seen, "evaluate__sweep_ratios": RATIOS, "evaluate__study_listings": 30} | changes
     )
     prepared = write_prepared(folder, splits, config)
-    again = again or embed_contents(seen)
     embedded = {split: Split(prepared.index(split), Embeddings({}, {}, None)) for split in splits}
-    return Subject(config, prepared, embedded, {}, {}, again)
+    return Subject(config, prepared, embedded, {}, {}, Contents(seen))
 
 
 def shop(queries=24, gallery=60):
@@ -234,6 +234,13 @@ def test_numbers_have_a_passport_and_a_level_of_chance(asked):
     same = [np.mean(gallery.categories == category) for category in query.categories]
     assert found["chance"]["retrieval/category/p@1"] == pytest.approx(np.mean(same))
     assert set(found["chance"]) == set(found["sweeps"]["missing_text"]["scores"])
+
+
+@pytest.mark.parametrize("protocol", ["released", "trec"])
+def test_every_protocol_can_be_swept_by(tmp_path, protocol):
+    some = {"evaluate__protocol": protocol, "evaluate__sweeps": ("noise_text",)}
+    found = study.study(subject_of(tmp_path, shop(), **some))
+    assert [passport["protocol"] for passport in found["passports"].values()] == [protocol] * 2
 
 
 def test_models_of_some_modalities_meet_the_same_broken_listings(tmp_path):

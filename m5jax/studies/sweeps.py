@@ -17,14 +17,15 @@ from m5jax.data.corruption import Plan
 from m5jax.data.index import Index
 from m5jax.data.prepared import Variants
 from m5jax.embed import FUSED, Embeddings
-from m5jax.evals import bootstrap, chance, protocols, retrieval, suite, sweeps
+from m5jax.evals import bootstrap, chance, relevance, retrieval, suite, sweeps
 from m5jax.evals.retrieval import Retrieval
 from m5jax.evals.suite import Split
 from m5jax.inputs import CLEAN
+from m5jax.questions import SIDES
 from m5jax.studies.subject import Finding, Subject, skipped, some
 
 QUERY, GALLERY = "query", "gallery"
-TASKS, METRICS, KS = ("category", "instance"), ("p@1", "map@10"), (1, 10)
+METRICS, KS = ("p@1", "map@10"), (1, 10)
 ACCURACY = "classification/head/accuracy"
 OWN, GONE = -1, -2  # what a listing shows of a modality; from 0 on: the record whose content it is
 
@@ -93,12 +94,14 @@ def study(subject: Subject) -> Finding:
     drawn = {split: _drawn(subject, split, points) for split in (QUERY, GALLERY)}
     if distributed.is_lead():
         _say_cost(drawn, len(points))
-    clean = _found(subject, drawn, points[0])
+    sides = (drawn[QUERY].index, drawn[GALLERY].index)
+    rules = {q.task: suite.task_of(*sides, q, 0).under(config.evaluate.protocol) for q in suite.DEFAULT}
+    clean = _found(subject, drawn, rules, points[0])
     if not clean.results:
         return skipped("no query that was drawn has an answer in the gallery that was drawn")
-    found = {point: _found(subject, drawn, point) if point[1] else clean for point in points}
+    found = {point: _found(subject, drawn, rules, point) if point[1] else clean for point in points}
     passports = {task: result.passport.to_dict() for task, result in clean.results.items()}
-    by_chance = _by_chance(subject, drawn, clean)
+    by_chance = _by_chance(subject, drawn, rules, clean)
     return {
         "corrupted": list(config.evaluate.sweep_splits),
         "seed": config.data.corruption.seed,
@@ -155,40 +158,36 @@ def _say_cost(drawn: Mapping[str, Drawn], points: int) -> None:
     print(f"sweeps: {points} points of {asked:,} listings in all, from {made:,} embeddings", flush=True)
 
 
-def _found(subject: Subject, drawn: Mapping[str, Drawn], point: Point) -> Found:
-    """Scores the fused embeddings at a point."""
+def _found(subject: Subject, drawn: Mapping[str, Drawn], rules: Mapping[str, Mapping[str, Any]], point: Point) -> Found:
+    """Scores the fused embeddings at a point, by the rules of every task."""
     query, gallery = drawn[QUERY].at(point), drawn[GALLERY].at(point)
-    found = Found({}, {})
-    for task in TASKS:
-        query_labels, gallery_labels = suite.numbered(*(suite.labels(side.index, task) for side in (query, gallery)))
+    scores, results = {}, {}
+    for task, given in rules.items():
         result = retrieval.evaluate(
             query.embeddings.vectors[FUSED],
             gallery.embeddings.vectors[FUSED],
-            query_labels,
-            gallery_labels,
             ks=KS,
             query_valid=query.embeddings.valid[FUSED],
             gallery_valid=gallery.embeddings.valid[FUSED],
-            protocol=subject.config.evaluate.protocol,
-            label=task,
-            gallery_digest=protocols.digest(gallery.index.ids, suite.labels(gallery.index, task)),
+            **given,
         )
         if len(result.query_rows):
-            found.results[task] = result
-            found.scores.update({f"retrieval/{task}/{metric}": result.scores[metric] for metric in METRICS})
+            results[task] = dataclasses.replace(result, passport=dataclasses.replace(result.passport, sets=SIDES))
+            scores |= {f"retrieval/{task}/{metric}": result.scores[metric] for metric in METRICS}
     named = suite.classified(query, subject.prepared.classes)
-    accuracy = named.get(f"classification/head/{FUSED}/accuracy")
-    return found if accuracy is None else Found(found.scores | {ACCURACY: accuracy}, found.results)
+    if (accuracy := named.get(f"classification/head/{FUSED}/accuracy")) is not None:
+        scores[ACCURACY] = accuracy
+    return Found(scores, results)
 
 
-def _by_chance(subject: Subject, drawn: Mapping[str, Drawn], clean: Found) -> dict[str, float]:
+def _by_chance(
+    subject: Subject, drawn: Mapping[str, Drawn], rules: Mapping[str, Mapping[str, Any]], clean: Found
+) -> dict[str, float]:
     """Every score of a gallery in random order, and of always naming the most frequent category that is trained on."""
     expected = {}
-    gallery = drawn[GALLERY].index
     for task, result in clean.results.items():
-        asked, searched = suite.numbered(suite.labels(drawn[QUERY].index, task), suite.labels(gallery, task))
-        positives = np.bincount(searched[searched >= 0], minlength=asked.max() + 1)[asked[result.query_rows]]
-        levels = chance.retrieval(positives, len(gallery), KS)
+        answers = relevance.counts(rules[task]["query_labels"], rules[task]["gallery_labels"])[:, 1:].sum(axis=1)
+        levels = chance.retrieval(answers[result.query_rows], len(drawn[GALLERY].index), KS)
         expected |= {f"retrieval/{task}/{metric}": levels[metric] for metric in METRICS}
     if ACCURACY in clean.scores:
         learned, asked = suite.numbered(
