@@ -204,6 +204,19 @@ def test_one_device_and_eight_find_the_same(gallery):
         assert np.array_equal(one, eight)
 
 
+def test_a_run_that_has_a_mesh_of_its_own_is_left_alone():
+    queries, gallery = random((5, 8)), random((70, 8), 1)
+    sides = {"query_valid": np.ones(5, bool), "gallery_valid": np.ones(70, bool), "exclude": np.full(5, -1)}
+    expected, _ = search.top_k(queries, gallery, 70, **sides)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices(), object).reshape(4, 2), ("data", "model"))
+    with jax.set_mesh(mesh):
+        rows, _ = search.top_k(queries, gallery, 70, **sides)
+        for _, ranking in search.rankings(queries, gallery, **sides):
+            assert jax.sharding.get_abstract_mesh() == mesh.abstract_mesh
+            assert np.array_equal(ranking, expected)
+    assert np.array_equal(rows, expected)
+
+
 def test_the_gallery_may_lie_on_disk(tmp_path):
     vectors = random((300, 8), 3).astype(np.float16)
     np.save(tmp_path / "gallery.npy", vectors)

@@ -95,12 +95,16 @@ def rankings(
       ValueError: see `top_k`.
     """
     asked, searched = _sides(queries, query_valid, exclude, gallery, gallery_valid)
-    place = NamedSharding(_mesh(jax.local_devices()[:1]), P())
-    blocks = [_placed("gallery", searched, [start], SMALL, score, place) for start in range(0, len(gallery), SMALL)]
+    mesh = _mesh(jax.local_devices()[:1])
+    place = NamedSharding(mesh, P())
+    with jax.set_mesh(mesh):
+        blocks = [_placed("gallery", searched, [start], SMALL, score, place) for start in range(0, len(gallery), SMALL)]
     for start in range(0, len(queries), RANKED_AT_ONCE):
         part = slice(start, min(start + RANKED_AT_ONCE, len(queries)))
-        some = _placed("query", asked, [start], RANKED_AT_ONCE, score, place)
-        scores = np.concatenate([np.zeros((RANKED_AT_ONCE, 0)), *(_findable(some, block) for block in blocks)], axis=1)
+        with jax.set_mesh(mesh):  # not while the caller goes on
+            some = _placed("query", asked, [start], RANKED_AT_ONCE, score, place)
+            found = [_findable(some, block) for block in blocks]
+        scores = np.concatenate([np.zeros((RANKED_AT_ONCE, 0), np.float32), *found], axis=1)
         scores = scores[: part.stop - part.start, : len(gallery)]
         order = np.argsort(-scores, axis=1, kind="stable")
         yield part, np.where(np.take_along_axis(scores, order, axis=1) > -np.inf, order, -1)
@@ -112,7 +116,8 @@ def device_bytes(queries: int, dim: int, k: int, block: int = BLOCK) -> int:
     shape: Any = jax.ShapeDtypeStruct
     some, searched = (_Rows(shape((n, dim), "f4"), shape((n,), "?"), shape((n,), "i4")) for n in (at_once, block))
     best = _Best(shape((at_once, k), "i4"), shape((at_once, k), "f4"))
-    step: Any = _merge.lower(best, some, searched, mesh=mesh).compile().memory_analysis()
+    with jax.set_mesh(mesh):
+        step: Any = _merge.lower(best, some, searched, mesh=mesh).compile().memory_analysis()
     size = [sum(x.size * x.dtype.itemsize for x in part) for part in ((*best, *some), searched)]
     # One block is searched while the next is placed as it is and scaled.
     return -(-queries // at_once) * size[0] + 3 * size[1] + step.temp_size_in_bytes + step.output_size_in_bytes
