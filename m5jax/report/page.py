@@ -25,8 +25,8 @@ from m5jax.report.scored import Scored
 
 GROUPS: dict[str, dict[str, str]] = {
     "In short": {"summary": "Summary"},
-    "How good": {"scores": "Scores", "grid": "", "matching": ""},
-    "From what": {"sweeps": "", "gap": "", "harmony": "Harmony"},
+    "How good": {"scores": "Scores", "matching": ""},
+    "From what": {"grid": "", "sweeps": "", "gap": "", "harmony": "Harmony"},
     "For whom": {"losers": "", "gallery": "Gallery", "extremes": "Best and worst", "space": ""},
     "The catalogue": {"health": "Data health", "contradictions": ""},
     "Fine print": {"passports": "Passports", "training": "Training", "reproduce": "How to reproduce"},
