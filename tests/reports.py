@@ -138,7 +138,7 @@ def asked(scored):
         valid = dict.fromkeys(wanted, made.valid["fused"][rows])
         return Embeddings(dict.fromkeys(wanted, made.vectors["fused"][rows]), valid, None)
 
-    subject = Subject(scored.config, scored.prepared, scored.embedded, scored.scores, scored.results, again)
+    subject = Subject(scored.config, scored.prepared, scored.embedded, scored.scores, scored.results, again, again)
     findings = {name: study(subject) for name, study in STUDIES.items()}
     return dataclasses.replace(scored, findings=json.loads(json.dumps(findings, allow_nan=False)))
 

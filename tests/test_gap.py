@@ -82,12 +82,18 @@ def test_own_listing_is_found_more_often_after_each_correction():
     assert 0.5 < found("mean_shift") < found("whitening") - 0.2
 
 
-def test_whitening_leaves_unit_covariance():
-    vectors = two_modalities(stretch=5.0)["image"]
+def test_whitening_leaves_unit_covariance(monkeypatch):
+    vectors = two_modalities()["image"]
+    centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
+    plain = np.cov(centred.T, bias=True)
     fitted = correction.fit("whitening", vectors, EVERY)
-    covariance, shrinkage = oas(vectors.astype(np.float64))
+    assert fitted.shrinkage == correction.LEAST_SHRINKAGE
+    shrunk = 0.9 * plain + 0.1 * np.trace(plain) / 16 * np.eye(16)
+    np.testing.assert_allclose(fitted.matrix @ shrunk @ fitted.matrix, np.eye(16), atol=1e-4)
+    monkeypatch.setattr(correction, "LEAST_SHRINKAGE", 0.0)
+    fitted = correction.fit("whitening", vectors, EVERY)
+    covariance, shrinkage = oas(centred)
     assert fitted.shrinkage == pytest.approx(shrinkage)
-    assert 0 < shrinkage < 0.02
     np.testing.assert_allclose(fitted.matrix @ covariance @ fitted.matrix, np.eye(16), atol=1e-4)
     white = (vectors - fitted.mean) @ fitted.matrix
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(16), atol=0.15)
@@ -97,7 +103,7 @@ def test_whitening_leaves_unit_covariance():
 def test_fewer_listings_than_dimensions_can_be_whitened():
     vectors = unit(random((5, 64))).astype(np.float32)
     fitted = correction.fit("whitening", vectors, np.ones(5, bool))
-    assert 0 < fitted.shrinkage <= 1
+    assert correction.LEAST_SHRINKAGE < fitted.shrinkage <= 1
     np.testing.assert_allclose(np.linalg.norm(fitted(vectors, np.ones(5, bool)), axis=1), 1, rtol=1e-4)
     assert np.linalg.cond(fitted.matrix) < 100
 

@@ -16,6 +16,7 @@ from sklearn.covariance import oas
 Kind = Literal["mean_shift", "whitening"]
 KINDS: tuple[Kind, ...] = ("mean_shift", "whitening")
 FITTED_ON = 20_000  # embeddings at most that a correction is fitted on
+LEAST_SHRINKAGE = 0.1
 COINCIDING = 1e-10  # squared distance below which float32 cannot tell two unit vectors apart
 
 
@@ -54,7 +55,8 @@ def fit(kind: Kind, vectors: Float[np.ndarray, "n d"], valid: Bool[np.ndarray, "
     least (Kessy, Lewin and Strimmer, Optimal Whitening and Decorrelation, 2018), so that modalities whitened each by
     itself still compare. The covariance is first drawn towards a multiple of the identity, by as much as its number of
     embeddings and its shape ask for (OAS: Chen, Wiesel, Eldar and Hero, Shrinkage Algorithms for MMSE Covariance
-    Estimation, 2010): it has an inverse with fewer embeddings than dimensions, too.
+    Estimation, 2010), and by `LEAST_SHRINKAGE` at least: it has an inverse with fewer embeddings than dimensions, too,
+    and what hardly varies, which is noise more than content, is not blown up to the size of the rest.
 
     Args:
       kind: one of `KINDS`.
@@ -79,9 +81,11 @@ def _whitening(centred: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "d 
     """The inverse square root of the shrunk covariance, and by how much it was shrunk."""
     if (centred**2).sum() <= COINCIDING * len(centred):
         return np.eye(centred.shape[1]), 1.0
-    covariance, shrinkage = oas(centred, assume_centered=True)
-    variances, directions = np.linalg.eigh(covariance)
-    return (directions / np.sqrt(variances)) @ directions.T, float(shrinkage)
+    covariance, dim = centred.T @ centred / len(centred), centred.shape[1]
+    shrinkage = max(LEAST_SHRINKAGE, float(oas(centred, assume_centered=True)[1]))
+    shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / dim * np.eye(dim)
+    variances, directions = np.linalg.eigh(shrunk)
+    return (directions / np.sqrt(variances)) @ directions.T, shrinkage
 
 
 def save(path: pathlib.Path, corrections: Mapping[str, Correction]) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from m5jax import modalities
+from m5jax.data.index import Index
 from m5jax.data.prepared import Prepared
+from m5jax.data.records import Record
 from m5jax.evals import slices, suite
 from m5jax.evals.retrieval import Retrieval
 from m5jax.evals.suite import Split
+from m5jax.inputs import Inputs
 from m5jax.modalities import State
 from m5jax.report.pictures import pictures
 
@@ -120,17 +123,21 @@ class Answers:
         return Answer(query, neighbours, float(self._result.average_precision[row]), taken_for)
 
     def _card(self, split: str, of: Split, position: int) -> Card:
-        index, record = of.index, self._records[split][position]
-        states = {name: State(index.states[position][modalities.NAMES.index(name)]) for name in self._inputs.modalities}
-        return Card(
-            id=index.ids[position],
-            source=index.sources[position],
-            title=index.titles[position],
-            category=index.categories[position],
-            fields=list(record.fields[:FIELDS]),
-            pictures=pictures(record, self._inputs),
-            states={name: state.name.lower() for name, state in states.items()},
-        )
+        return card(of.index, position, self._records[split][position], self._inputs)
+
+
+def card(index: Index, position: int, record: Record, inputs: Inputs) -> Card:
+    """The card of the listing at a position of an index."""
+    states = {name: State(index.states[position][modalities.NAMES.index(name)]) for name in inputs.modalities}
+    return Card(
+        id=index.ids[position],
+        source=index.sources[position],
+        title=index.titles[position],
+        category=index.categories[position],
+        fields=list(record.fields[:FIELDS]),
+        pictures=pictures(record, inputs),
+        states={name: state.name.lower() for name, state in states.items()},
+    )
 
 
 def _one_per_group(rows: Iterable[int], groups: np.ndarray) -> list[int]:

@@ -8,7 +8,7 @@ page: a plain string, or `html.sentence(...)` where it quotes a seller.
 from collections.abc import Callable
 from typing import Any
 
-from m5jax.report import grid, losers, matching, space, sweeps
+from m5jax.report import contradictions, gap, grid, losers, matching, space, sweeps
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
@@ -18,6 +18,8 @@ VIEWS: dict[str, tuple[str, View]] = {
     "grid": ("Asked with, searched by", grid.view),
     "sweeps": ("Missing and wrong", sweeps.view),
     "losers": ("Who loses", losers.view),
+    "gap": ("Modality gap", gap.view),
+    "contradictions": ("Contradictions", contradictions.view),
     "space": ("Map of the product space", space.view),
     "matching": ("One product or two", matching.view),
 }

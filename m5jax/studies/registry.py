@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from m5jax.studies import grid, losers, matching, space, sweeps
+from m5jax.studies import contradictions, gap, grid, losers, matching, space, sweeps
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
@@ -11,6 +11,8 @@ STUDIES: dict[str, Study] = {
     "grid": grid.study,
     "sweeps": sweeps.study,
     "losers": losers.study,
+    "gap": gap.study,
+    "contradictions": contradictions.study,
     "space": space.study,
     "matching": matching.study,
 }
