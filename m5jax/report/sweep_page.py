@@ -44,7 +44,7 @@ def _chart(title: str, score: str, models: Mapping[str, Any], made: Mapping[str,
             trained = line == "in_training"
             shown = f"{name}, {TRAINED}" if trained else name
             curves[shown] = tuple(np.asarray([point[key] for point in points]) * 100 for key in ("ratio", "mean"))
-            looks[shown] = f"k{number}{' dashed' if trained else ''}"
+            looks[shown] = f"k{number} {'dashed' if trained else 'solid'}"
             if all(point["spread"] is not None for point in points):
                 spreads[shown] = np.asarray([point["spread"] for point in points]) * 100
     ends = np.asarray([0.0, 100.0])

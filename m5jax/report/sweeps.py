@@ -18,7 +18,7 @@ DRAWN = {
 
 KINDS = {"missing": "missing", "noise": "wrong"}
 WORDS = {"image": "pictures", "text": "titles", "table": "tables", "video": "clips", "audio": "sounds"}
-LOOKS = {"missing": "k0", "wrong": "k4 dashed", "chance": "chance"}
+LOOKS = {"missing": "k0 solid", "wrong": "k4 dashed", "chance": "chance"}
 
 
 def view(finding: Mapping[str, Any], _: object) -> dict[str, Any]:
