@@ -1,11 +1,13 @@
-"""The benchmark of the input: what scripts read off it, and what it refuses."""
+"""The benchmarks of the input and of search: what scripts read off them, and what they refuse."""
 
 import json
 import pathlib
+import sys
 
 import benchmark
+import numpy as np
 import pytest
-from benchmarks import synthetic
+from benchmarks import retrieval, synthetic
 from small import small_config
 
 TINY = str(pathlib.Path(__file__).parent / "tiny.py")
@@ -59,3 +61,40 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_made(wrong, tmp_p
     assert run(tmp_path, wrong) == 64
     assert "ConfigError" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def search(*arguments):
+    return benchmark.main(["retrieval", "--queries=40", "--gallery=1500", "--dim=8", "--k=7", *arguments])
+
+
+def test_search_is_measured_without_a_config(capsys):
+    assert search() == 0
+    made = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (made["mode"], made["exact"], made["matrix_bytes"]) == ("retrieval", True, 4 * 40 * 1500)
+    assert made["config"] == {"queries": 40, "gallery": 1500, "dim": 8, "k": 7, "compare": None}
+    assert {"commit", "hardware", "versions"} <= made.keys()
+    assert min(made["queries_per_s"], made["peak_bytes"], made["device_bytes"]) > 0
+    ours = made["searches"]["m5jax"]
+    products = 24_410 * 1_197_905 * 768 / (40 * 1500 * 8)
+    assert made["tasks"]["coarse"]["seconds"]["m5jax"] == pytest.approx(ours["seconds"] * products)
+
+
+def test_a_search_that_misses_a_neighbour_is_not_called_exact():
+    rng = np.random.default_rng(0)
+    gallery, queries = (rng.normal(size=shape).astype(np.float32) for shape in ((50, 4), (3, 4)))
+    rows = np.argsort(-(queries.astype(np.float64) @ gallery.T), axis=1)[:, :5]
+    assert retrieval._exactness(rows, queries, gallery) == {"exact": True, "sample": 3, "sample_same_rows": 1}
+    for wrong in (np.roll(rows, 1, axis=1), np.where(np.arange(5) == 4, rows[:, :1], rows)):
+        assert not retrieval._exactness(wrong, queries, gallery)["exact"]
+
+
+@pytest.mark.parametrize("wrong", ["--queries=0", "--dim=-1"])
+def test_a_search_of_nothing_is_refused(wrong, capsys):
+    assert search(wrong) == 64
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_what_is_not_installed_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert search("--compare=faiss") == 64
+    assert "m5jax[bench]" in capsys.readouterr().err
