@@ -69,6 +69,18 @@ def found(scored):
     return json.loads(json.dumps(losers.study(subject_of(scored)), allow_nan=False))
 
 
+def test_the_order_of_the_subsets_is_of_no_account(scored, found):
+    backwards = dict(reversed(scored.results.items()))  # a compiled model gives them by the alphabet
+    again = losers.study(subject_of(dataclasses.replace(scored, results=backwards)))
+    assert again["tasks"]["category"] == found["tasks"]["category"]
+    assert list(again["tasks"]["category"]["whole"]["scores"]) == [
+        "fused/map@3",
+        "text/map@3",
+        "table/map@3",
+        "fused/hit@1",
+    ]
+
+
 def by_name(grouping):
     return {group["name"]: group for group in grouping["groups"]}
 

@@ -21,8 +21,7 @@ def groups_of(grouping):
 def sliced(values, names, clusters=None):
     values = np.asarray(values, float)
     clusters = np.arange(len(values)) if clusters is None else np.asarray(clusters)
-    whole = bootstrap.mean(values, clusters, 0)
-    return slices.slices({"ap": values}, slices.by_name(np.asarray(names, object)), clusters, whole, 0)
+    return slices.slices({"ap": values}, slices.by_name(np.asarray(names, object)), clusters, "ap", 0)
 
 
 def test_a_group_has_the_scores_of_its_queries_and_those_without_name_are_in_none():
@@ -31,13 +30,14 @@ def test_a_group_has_the_scores_of_its_queries_and_those_without_name_are_in_non
     grouping = slices.by_name(names)
     assert groups_of(grouping) == {"a": [1, 5], "b": [0, 2, 4]}
     first, second = slices.slices(
-        {"ap": values, "hit": (values > 0.3).astype(float)},
+        {"hit": (values > 0.3).astype(float), "ap": values},
         grouping,
         np.asarray([0, 1, 2, 3, 2, 5]),
-        bootstrap.mean(values, np.arange(6), 0),
+        decides="ap",
         seed=0,
     )
     assert (first.name, first.scores["ap"].mean, first.scores["hit"].mean) == ("a", pytest.approx(0.45), 1.0)
+    assert first.score == first.scores["ap"]
     assert (second.scores["ap"].queries, second.scores["ap"].clusters) == (3, 2)
     assert second.scores["ap"].mean == pytest.approx(1.1 / 3)
 
@@ -48,6 +48,17 @@ def test_a_group_is_below_only_if_its_whole_interval_is():
     names = ["low"] * 60 + ["same"] * 400 + ["high"] * 60
     found = {one.name: one for one in sliced([*low, *same, *high], names)}
     assert {name: one.verdict for name, one in found.items()} == {"low": BELOW, "same": ALIKE, "high": ABOVE}
+
+
+def test_the_score_that_decides_may_stand_anywhere():
+    random = np.random.default_rng(0)
+    low = np.concatenate([random.random(50) * 0.2, 1 - random.random(50) * 0.2])
+    names = slices.by_name(np.asarray(["a"] * 50 + ["b"] * 50, object))
+    verdicts = [
+        [one.verdict for one in slices.slices({"x": 1 - low, "y": low}, names, np.arange(100), decides, 0)]
+        for decides in ("x", "y")
+    ]
+    assert verdicts == [[ABOVE, BELOW], [BELOW, ABOVE]]
 
 
 def test_few_products_tell_nothing_however_many_queries_they_have():
@@ -75,15 +86,17 @@ def test_by_chance_fewer_than_one_group_in_forty_is_called_below(monkeypatch):
 def test_worst_come_first_and_those_that_tell_nothing_last():
     values = [0.9] * 20 + [0.1] * 20 + [0.0] * 3 + [0.9] * 20
     names = ["d"] * 20 + ["b"] * 20 + ["a"] * 3 + ["c"] * 20
-    assert [one.name for one in slices.worst_first(sliced(values, names))] == ["b", "c", "d", "a"]
+    found = sliced(values, names)
+    assert [one.name for one in slices.worst_first(found)] == ["b", "c", "d", "a"]
+    assert [one.name for one in slices.largest_first(found)] == ["b", "c", "d", "a"]
+    assert [one.name for one in slices.largest_first(sliced([0.5] * 5, list("ababb")))] == ["b", "a"]
 
 
 def test_no_query_is_in_no_group():
     nothing = np.zeros(0)
     grouping = slices.by_name(nothing.astype(object))
-    whole = bootstrap.mean(np.ones(1), np.ones(1), 0)
     assert grouping.names == ()
-    assert slices.slices({"ap": nothing}, grouping, nothing, whole, 0) == []
+    assert slices.slices({"ap": nothing}, grouping, nothing, "ap", 0) == []
     assert slices.by_frequency(nothing.astype(int)).names == ()
     assert len(slices.hardest_first(nothing, nothing, nothing)) == 0
 

@@ -46,12 +46,14 @@ class Slice:
     Attributes:
       name: of the group.
       scores: per score its mean over the group and the interval.
-      verdict: of the first score: "below" where its interval ends below that of all queries begins, "above" where it
+      score: the one that decides who loses.
+      verdict: of that score: "below" where its interval ends below that of all queries begins, "above" where it
         begins above, "alike" where neither; "too few" to tell with fewer than `LEAST` products.
     """
 
     name: str
     scores: dict[str, Interval]
+    score: Interval
     verdict: str
 
 
@@ -59,7 +61,7 @@ def slices(
     values: Mapping[str, Float[np.ndarray, "q"]],
     groups: Grouping,
     clusters: Shaped[np.ndarray, "q"],
-    whole: Interval,
+    decides: str,
     seed: int,
 ) -> list[Slice]:
     """The scores of every group that a query is in, in the order of the groups.
@@ -68,23 +70,23 @@ def slices(
     1 in 40: its whole interval must lie below that of all queries, not only below their mean.
 
     Args:
-      values: per score, from 0 to 1 for each query; the first decides the verdict.
+      values: per score, from 0 to 1 for each query.
       groups: which queries belong together.
       clusters: what tells queries of one product from those of others.
-      whole: the first score over all queries.
+      decides: the score that decides who loses.
       seed: of the bootstrap.
 
     Raises:
       ValueError: arrays do not fit together, or a value is not from 0 to 1.
     """
-    found = []
+    found, whole = [], bootstrap.mean(values[decides], clusters, seed)
     order = np.argsort(groups.of, kind="stable")
     starts = np.searchsorted(groups.of[order], np.arange(len(groups.names) + 1))
     for name, start, stop in zip(groups.names, starts, starts[1:], strict=False):
         rows = order[start:stop]
         scores = bootstrap.means({score: of[rows] for score, of in values.items()}, clusters[rows], seed)
-        if scores:
-            found.append(Slice(name, scores, _verdict(next(iter(scores.values())), whole)))
+        if scores and whole:
+            found.append(Slice(name, scores, scores[decides], _verdict(scores[decides], whole)))
     return found
 
 
@@ -95,12 +97,17 @@ def _verdict(score: Interval, whole: Interval) -> str:
 
 
 def worst_first(found: Sequence[Slice]) -> list[Slice]:
-    """Slices by the mean of their first score, lowest first; those with too few products behind all others."""
+    """Slices by the mean of their score, lowest first; those with too few products behind all others."""
 
     def key(one: Slice) -> tuple[bool, float, str]:
-        return one.verdict == TOO_FEW, next(iter(one.scores.values())).mean, one.name
+        return one.verdict == TOO_FEW, one.score.mean, one.name
 
     return sorted(found, key=key)
+
+
+def largest_first(found: Sequence[Slice]) -> list[Slice]:
+    """Slices by the number of their queries, most first."""
+    return sorted(found, key=lambda one: (-one.score.queries, one.name))
 
 
 def by_name(names: Shaped[np.ndarray, "q"]) -> Grouping:

@@ -86,6 +86,8 @@ def _sentences(task: dict[str, Any], score: str) -> Iterable[str | markupsafe.Ma
             f" {group['queries']:,} queries).",
             name=_seen(group["name"]) if name == "frequency" else group["name"],
         )
+    elif kinds and not any(kind["judged"] for kind in kinds.values()):
+        yield "No kind of listing has enough products among the queries to tell it from the others."
     elif kinds:
         yield "No kind of listing is told from chance to do worse than all together."
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from m5jax import modalities
+from m5jax import embed, modalities
 from m5jax.embed import FUSED
 from m5jax.evals import bootstrap, confusion, retrieval, slices, suite
 from m5jax.evals.bootstrap import Interval
@@ -24,11 +24,12 @@ from m5jax.studies.subject import Finding, Subject, skipped, some
 
 WORST, NEIGHBOURS = 20, 5
 MOST_GROUPS = 200  # of one grouping; those with too few queries to tell are left out first
-BY_NAME = ("source", "category")  # groupings without an order of their own: the worst group comes first
 MIXED, LARGEST = 20, 10  # pairs of categories mixed up; categories with a row of their own
 QUOTED = 200  # characters of one text of the catalogue
 SEED = 0  # of the bootstrap and of the queries kept: the same for every run, so that runs compare
 FALSE_ALARMS = (1 - bootstrap.CONFIDENCE) / 2  # share of groups that chance alone calls "below", at most
+# Of groupings that have no order of their own: the worst group first, or the largest.
+ORDERS = {"source": slices.worst_first, "category": slices.worst_first, "present": slices.largest_first}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +103,15 @@ def _task(subject: Subject, asked: Asked) -> dict[str, Any]:
     """
     fused, metric = asked.fused, _metric(subject)
     clusters = _products(asked.query)[fused.query_rows]
-    values = {f"{subset}/{metric}": found.average_precision for subset, found in asked.results.items()}
+    subsets = [subset for subset in embed.subsets(subject.config) if subset in asked.results]
+    values = {f"{subset}/{metric}": asked.results[subset].average_precision for subset in subsets}
     values |= {f"{FUSED}/hit@1": (fused.first_hit_rank == 1).astype(np.float64)}
     whole = bootstrap.means(values, clusters, SEED)
     groupings = _groupings(subject, asked)
     found = {}
     for name, grouping in groupings.items():
-        made = slices.slices(values, grouping, clusters, whole[f"{FUSED}/{metric}"], SEED)
-        found[name] = _told(slices.worst_first(made) if name in BY_NAME else made)
+        made = slices.slices(values, grouping, clusters, f"{FUSED}/{metric}", SEED)
+        found[name] = _told(ORDERS[name](made) if name in ORDERS else made)
     return {
         "passport": fused.passport.to_dict(),
         "whole": _group("all", whole),
