@@ -14,7 +14,7 @@ from m5jax.config import Config
 from m5jax.data.prepared import Prepared
 from m5jax.embed import Embedder, Embeddings, subsets
 from m5jax.errors import DataError
-from m5jax.evals import passports, suite
+from m5jax.evals import passports, ranks, suite
 from m5jax.evals.protocols import Passport
 from m5jax.evals.sets import Sets
 from m5jax.models.interface import Params
@@ -73,8 +73,7 @@ def final(run: Run, params: Params, step: int) -> None:
     written = {run.folder.scores: scores, run.folder.studies: findings, run.folder.passports: told}
     for path, value in written.items():
         path.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
-    for (task, subset), ranks in found.ranks.items():
-        ranks.save(run.folder.ranks(task, subset))
+    ranks.save_all(run.folder.ranks, found.ranks)
     _append(run, step, scores)
     print(table(scores, tuple(subsets(run.config))), flush=True)
     page.write(

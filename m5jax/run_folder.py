@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ class RunFolder:
         self.scores = self.path / "scores.json"
         self.studies = self.path / "studies.json"
         self.passports = self.path / "passports.json"
+        self.ranks = self.path / "ranks"
         self.evaluations = self.path / "evaluations.jsonl"
         self.report = self.path / "report.html"
         self.validation = self.path / "validation.json"
@@ -34,10 +34,6 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
         self.damaged = self.path / "damaged_records.jsonl"
-
-    def ranks(self, task: str, subset: str) -> pathlib.Path:
-        """Where the saved ranks of a retrieval task lie: what is no letter or digit in its name becomes "-"."""
-        return self.path / "ranks" / f"{re.sub('[^A-Za-z0-9_.]+', '-', task)}-{subset}.npz"
 
     def write_config(self, config: Config) -> None:
         """Records every setting of the run."""

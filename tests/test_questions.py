@@ -14,7 +14,7 @@ from small import small_config
 from m5jax import evaluate, questions
 from m5jax.data.prepared import SETS
 from m5jax.errors import ConfigError, DataError
-from m5jax.evals.ranks import Ranks
+from m5jax.evals import ranks
 from m5jax.evals.sets import Sets
 from m5jax.run_folder import RunFolder
 
@@ -126,10 +126,14 @@ def test_saved_ranks_of_a_run_give_what_the_run_scores_under_every_protocol(aske
     for protocol in ("trec", "released", "standard"):
         run, parts = asked_of(protocol=protocol, ks=(1, 3))
         of_run[protocol] = evaluate._scores(run, parts)
-    for (task, subset), ranks in of_run["standard"].ranks.items():
-        path = run.folder.ranks(task, subset)
-        ranks.save(path)
-        assert path.name == f"{task}-{subset}.npz"
+    (run.folder.ranks).mkdir()
+    (run.folder.ranks / "of-another-evaluation.npz").touch()
+    ranks.save_all(run.folder.ranks, of_run["standard"].ranks)
+    assert {path.name for path in run.folder.ranks.iterdir()} == {
+        f"{task}-{subset}.npz" for task in ("category", "instance") for subset in ("fused", "text")
+    }
+    for task, subset in of_run["standard"].ranks:
+        path = run.folder.ranks / ranks.file_name(task, subset)
         for protocol, found in of_run.items():
             assert tool.main([f"--ranks={path}", f"--protocol={protocol}", "--k=1,3"]) == 0
             said = json.loads(capsys.readouterr().out)
@@ -137,8 +141,8 @@ def test_saved_ranks_of_a_run_give_what_the_run_scores_under_every_protocol(aske
             for name, value in found.results[task, subset].scores.items():
                 if name != "map":
                     assert said[name] == pytest.approx(value, abs=1e-12), name
-    assert Ranks.load(path).task.label == "instance"
-    assert RunFolder("x").ranks("instance/asked:searched", "image").name == "instance-asked-searched-image.npz"
+    assert ranks.Ranks.load(path).task.label == "instance"
+    assert ranks.file_name("instance/a+b:c", "image") == "instance-a+b_in_c-image.npz"
 
 
 def test_classifiers_learn_and_are_asked_as_the_setting_says(asked_of):

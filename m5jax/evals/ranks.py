@@ -9,9 +9,10 @@ gallery and others ``*_starts`` and ``*_numbers``, as `relevance.LabelSets` has 
 
 import dataclasses
 import pathlib
+import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -157,6 +158,19 @@ class Ranks:
         order = ranking.without_own(self.rows[scored], self.task.own[scored], self.rows.shape[1], rules)
         hits = relevance.gains(relevance.take(query_labels, scored), gallery_labels, order) > 0
         return ranking.average_precision(hits, judged.positives[:, 1:].sum(axis=1))
+
+
+def save_all(folder: pathlib.Path, held: Mapping[tuple[str, str], Ranks]) -> None:
+    """Writes the ranks of tasks and subsets in place of all that the folder holds, which are of another evaluation."""
+    for old in folder.glob("*.npz"):
+        old.unlink()
+    for (task, subset), ranks in held.items():
+        ranks.save(folder / file_name(task, subset))
+
+
+def file_name(task: str, subset: str) -> str:
+    """What the file of a task and subset is called: ``category-fused.npz``, ``instance-query_in_val+train-text.npz``"""
+    return f"{re.sub('[^A-Za-z0-9_.+]+', '-', task.replace(':', '_in_'))}-{subset}.npz"
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
