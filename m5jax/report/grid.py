@@ -19,11 +19,13 @@ ASKED = {
     "instance": "Queries that find the same product nearest",
     "itself": "Listings that find themselves nearest, shown by other modalities",
 }
+SHORT = {"category": "same category", "instance": "same product", "itself": "the listing itself"}
 SPACES = {
     "product": "Among product vectors",
     "contrastive": "Among the vectors that the contrastive objective compares",
 }
 WORDS = {"image": "picture", "text": "title", "table": "table", "video": "clip", "audio": "sound"}
+PRODUCT = "product"
 CELL, DOT, AIR, GAP = 14, 9, 8, 4  # of the picture, in units of its viewBox
 
 Cell = dict[str, Any]
@@ -51,8 +53,8 @@ class Picture:
 def view(finding: Finding, scored: Scored) -> dict[str, Any]:
     """What the template draws."""
     spaces = [
-        {"title": SPACES[space], "tasks": [_task(finding, task, found) for task, found in tasks.items()]}
-        for space, tasks in finding["spaces"].items()
+        {"title": SPACES[space], "tasks": [_task(finding, task, found, space == PRODUCT) for task, found in of.items()]}
+        for space, of in finding["spaces"].items()
     ]
     sentences = _sentences(finding)
     return {
@@ -85,33 +87,43 @@ def _value(found: Mapping[str, Any], row: str, column: str) -> float | None:
     return found["scores"]["p@1"].get(row, {}).get(column)
 
 
-def _task(finding: Finding, task: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """One task: the small table, what a second modality brings, the picture, and every number."""
+def _by_chance(found: Mapping[str, Any], row: str, column: str) -> float:
+    """What a pair of subsets would score by chance: of listings that find themselves, one of all that are searched."""
+    return 1 / found["queries"][row][column] if found["chance"] is None else found["chance"]
+
+
+def _task(finding: Finding, task: str, found: Mapping[str, Any], whole: bool) -> dict[str, Any]:
+    """One task: the small table and what a second modality brings; if `whole`, also the picture and every number."""
     names, subsets = _singles(finding), finding["subsets"]
     if task == "itself":  # nothing is apart from all modalities
         names = names[:-1]
-    picture = _picture(found, subsets, finding["modalities"], task)
-    spread = (picture.high - picture.low) or 1.0
+    low, high = _ends(found)
 
     def cell(row: str, column: str) -> Cell:
         value = _value(found, row, column)
-        heat = None if value is None else (value - picture.low) / spread
+        heat = None if value is None else (value - low) / (high - low)
         return {"value": value, "heat": heat, "queries": found["queries"].get(row, {}).get(column, 0)}
 
-    levels = [level for of in found["chance"].values() for level in of.values()]
+    levels = sorted({percent(_by_chance(found, row, column)) for row, of in found["queries"].items() for column in of})
     return {
-        "name": task,
         "title": ASKED[task],
-        "chance": (min(levels), max(levels)) if levels else None,
+        "short": SHORT[task],
+        "chance": " to ".join({levels[0]: "", levels[-1]: ""}),
         "names": names,
         "small": [(row, [cell(row, column) for column in names]) for row in names],
-        "picture": picture,
-        "every": [(row, [_value(found, row, column) for column in subsets]) for row in subsets],
-        "gains": _gains(found.get("gains", []), finding["modalities"]),
+        "picture": _picture(found, subsets, finding["modalities"]) if whole else None,
+        "every": [(row, [_value(found, row, column) for column in subsets]) for row in subsets if whole],
+        "gains": _gains(found["gains"], finding["modalities"]),
     }
 
 
-def _picture(found: Mapping[str, Any], subsets: Sequence[str], modalities: Sequence[str], task: str) -> Picture:
+def _ends(found: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the largest value of a task, a little apart where they are equal."""
+    values = [value for of in found["scores"]["p@1"].values() for value in of.values()]
+    return min(values), max(*values, min(values) + 1e-6)
+
+
+def _picture(found: Mapping[str, Any], subsets: Sequence[str], modalities: Sequence[str]) -> Picture:
     """The picture of a task; subsets of one size stand together."""
     places, position, size = [], len(modalities) * DOT + AIR, 1
     for subset in subsets:
@@ -120,8 +132,7 @@ def _picture(found: Mapping[str, Any], subsets: Sequence[str], modalities: Seque
         size = grown
         places.append(position)
         position += CELL
-    values = [value for of in found["scores"]["p@1"].values() for value in of.values()]
-    low, high = min(values), max(values)
+    low, high = _ends(found)
     dots, cells = [], []
     for subset, place in zip(subsets, places, strict=True):
         for number, name in enumerate(modalities):
@@ -130,7 +141,7 @@ def _picture(found: Mapping[str, Any], subsets: Sequence[str], modalities: Seque
     for row, y in zip(subsets, places, strict=True):
         for column, x in zip(subsets, places, strict=True):
             value = _value(found, row, column)
-            heat = None if value is None else (value - low) / ((high - low) or 1.0)
+            heat = None if value is None else (value - low) / (high - low)
             says = f"{row} → {column}: "
             says += "not asked" if value is None else f"{percent(value)} of {found['queries'][row][column]:,}"
             cells.append({"x": x, "y": y, "heat": heat, "says": says})
@@ -156,7 +167,7 @@ def _sentences(finding: Finding) -> list[str]:
             said += _asking(finding, task, tasks[task])
             break
     crossed = [
-        (found["scores"]["p@1"][row][column], found["chance"][row][column], task, space, row, column)
+        (found["scores"]["p@1"][row][column], _by_chance(found, row, column), task, space, row, column)
         for space, of in finding["spaces"].items()
         for task, found in of.items()
         for row in finding["modalities"]
@@ -167,12 +178,11 @@ def _sentences(finding: Finding) -> list[str]:
         best = max((one for one in crossed if one[2] == task), default=None)
         if best is not None:
             value, level, _, space, row, column = best
-            where = "" if space == "product" else " of the vectors that the contrastive objective compares"
             said.append(
-                f"From one modality to another: with a {words(row)}, searching {words(column)}s{where},"
-                f" {percent(value)} {FINDS[task]} (by chance {percent(level)}); no other pair does better."
+                f"From one modality to another, a {words(row)} that searches {words(column)}s does best:"
+                f" {percent(value)} {FINDS[task]}, {SPACES[space].lower()} (by chance {percent(level)})."
             )
-    return said or ["No query has an answer, and no listing has two modalities to be found by."]
+    return said
 
 
 def _asking(finding: Finding, task: str, found: Mapping[str, Any]) -> list[str]:

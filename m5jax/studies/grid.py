@@ -45,9 +45,10 @@ def study(subject: Subject) -> Finding:
 
     Returns:
       ``modalities``; ``subsets``, their names, "image+text", by size; ``drawn``, by split [listings, of]; ``listings``,
-      by split and subset those that have any of it; ``spaces``, by space (product: the product vectors; contrastive:
-      what the contrastive objective compares, where it was trained) its tasks, see `_space`; ``classification``, see
-      `_classification`, or None without categories; ``passport`` of the first task and ``passports`` of all.
+      by split and subset those that have any of it; ``spaces``, by space its tasks, see `_space` (product: the product
+      vectors; contrastive: what the contrastive objective compares, where it was trained, single modalities and all
+      together); ``classification``, see `_classification`, or None without categories; ``passports`` of all tasks, of
+      which ``passport`` is the first.
     """
     config, embedded = subject.config, subject.embedded
     absent = [split for split in (QUERY, GALLERY) if split not in embedded]
@@ -67,9 +68,12 @@ def study(subject: Subject) -> Finding:
     }
     drawn = {split: _embed(subject, split, subsets, rows[split], subject.again) for split in embedded}
     spaces = {PRODUCT: _space(subject, drawn[QUERY], drawn[GALLERY], subsets)}
+    if not spaces[PRODUCT]:
+        return skipped("No query has an answer in the gallery, and no listing of it has two modalities.")
     if subject.aligned is not None and config.model.readout != CONTRASTIVE:
-        query, gallery = (_embed(subject, split, subsets, rows[split], subject.aligned) for split in (QUERY, GALLERY))
-        spaces[CONTRASTIVE] = _space(subject, query, gallery, subsets)
+        few = {name: subset for name, subset in subsets.items() if len(subset) in (1, len(used))}
+        query, gallery = (_embed(subject, split, few, rows[split], subject.aligned) for split in (QUERY, GALLERY))
+        spaces[CONTRASTIVE] = _space(subject, query, gallery, few)
     passports = _passports(subject, drawn[QUERY].index, drawn[GALLERY].index, tuple(spaces[PRODUCT]))
     return {
         "modalities": used,
@@ -95,8 +99,8 @@ def _space(subject: Subject, query: Split, gallery: Split, subsets: Subsets) -> 
     """The tasks of one space: "category" and "instance", where any query has an answer, and "itself".
 
     Returns:
-      By task ``scores``, by metric a `Table`; ``queries`` scored, and ``chance``, of "p@1", both a `Table`; but for
-      "itself" also ``gains``, see `_gains`.
+      By task ``scores``, by metric a `Table`; ``queries`` scored, a `Table`; ``chance`` of "p@1", for "itself" None: it
+      is 1 / queries; and ``gains``, see `_gains`, for "itself" none.
     """
     config, most = subject.config, max(subject.config.evaluate.ks)
     labels = _labels(query.index, gallery.index)
@@ -105,15 +109,16 @@ def _space(subject: Subject, query: Split, gallery: Split, subsets: Subsets) -> 
     products = np.where(query.index.instance_ids != "", suite.labels(query.index, "instance"), query.index.ids)
     tasks: dict[str, Any] = {}
     for task, found in made.items():
+        if not found.queries.any():
+            continue
         positives = relevance.counts(*labels[task])[:, 1]
-        share = np.where(positives > 0, positives / len(gallery.index), np.nan)
-        expected = [np.full(len(subsets), share[rows].mean()) for rows in ~np.isnan(found.first[:, -1])]
-        tasks[task] = _told(found, np.stack(expected), list(subsets))
+        level = chance.retrieval(positives[positives > 0], len(gallery.index), (1,))["p@1"]
+        tasks[task] = _told(found, round(level, DIGITS), list(subsets))
         tasks[task]["gains"] = _gains(found, sides[QUERY].valid, products, subsets, config.seed)
     apart = np.asarray([[not set(a) & set(b) for b in subsets.values()] for a in subsets.values()])
     found = grid.itself(sides[GALLERY], apart, k=most)
     if found.queries.any():
-        tasks[ITSELF] = _told(found, 1 / np.maximum(found.queries, 1), list(subsets))
+        tasks[ITSELF] = _told(found, None, list(subsets))
     return tasks
 
 
@@ -131,12 +136,13 @@ def _side(embeddings: Embeddings, subsets: Subsets) -> Side:
     return Side.of(embeddings.vectors, embeddings.valid, subsets)
 
 
-def _told(found: Grid, expected: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    counts = np.where(found.queries > 0, found.queries, np.nan)
+def _told(found: Grid, level: float | None, names: Sequence[str]) -> dict[str, Any]:
+    counts = _table(np.where(found.queries > 0, found.queries, np.nan), names)
     return {
         "scores": {metric: _table(values, names) for metric, values in found.scores.items()},
-        "queries": {row: {column: int(n) for column, n in of.items()} for row, of in _table(counts, names).items()},
-        "chance": _table(np.where(found.queries > 0, expected, np.nan), names),
+        "queries": {row: {column: int(n) for column, n in of.items()} for row, of in counts.items()},
+        "chance": level,
+        "gains": [],
     }
 
 
@@ -151,7 +157,7 @@ def _table(values: np.ndarray, names: Sequence[str]) -> Table:
 def _gains(found: Grid, valid: np.ndarray, products: np.ndarray, subsets: Subsets, seed: int) -> list[dict[str, Any]]:
     """What a second modality brings, on the same queries: those that have both, or, where the gallery gets it, all.
 
-    The other side shows everything that it has.
+    The other side shows everything that it has. Where pairs of modalities were not embedded, nothing.
 
     Returns:
       ``side`` that is shown more; what is ``given`` and ``added``; ``queries``; "p@1" ``before`` and ``after``; and
@@ -161,9 +167,9 @@ def _gains(found: Grid, valid: np.ndarray, products: np.ndarray, subsets: Subset
     order, last = list(subsets.values())[-1], len(subsets) - 1
     gains = []
     for side, given, added in itertools.product((QUERY, GALLERY), order, order):
-        if given == added:
+        both = place.get(tuple(name for name in order if name in (given, added)))
+        if given == added or both is None:
             continue
-        both = place[tuple(name for name in order if name in (given, added))]
         if side == QUERY:
             before, after = found.first[place[given,], last], found.first[both, last]
             rows = valid[place[given,]] & valid[place[added,]]
