@@ -120,8 +120,14 @@ def test_categories_come_worst_first_and_few_queries_tell_nothing(found):
 def test_every_grouping_has_every_query_once(found):
     groupings = found["tasks"]["category"]["groupings"]
     assert set(groupings) == {"frequency", "count", "present", "category"}  # all are of one source
+    whole = found["tasks"]["category"]["whole"]["scores"]["fused/map@3"]
     for grouping in groupings.values():
         assert sum(group["queries"] for group in grouping["groups"]) == 108
+        for group in grouping["groups"]:  # what is said is what is drawn
+            score = group["scores"]["fused/map@3"]
+            below, above = score["high"] < whole["low"], score["low"] > whole["high"]
+            said = "too few" if group["products"] < 10 else "below" if below else "above" if above else "alike"
+            assert group["verdict"] == said
     assert list(by_name(groupings["count"])) == ["1 of 2", "2 of 2"]
     assert list(by_name(groupings["present"])) == ["text", "text + table"]
 
