@@ -86,6 +86,7 @@ class Model:
 
 
 HARMONISED = ("contrastive", "masked")
+CLASSES = ("category", "product")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,12 @@ class Objective:
     masked_entity: float = setting(1.0, "weight on names and values of the table", low=0.0)
     masked_frame: float = setting(1.0, "weight on the video", low=0.0)
     masked_audio: float = setting(1.0, "weight on the sound", low=0.0)
-    classification: float = setting(0.0, "weight of telling the category, for fine-tuning", low=0.0)
+    classification: float = setting(0.0, "weight of telling the class of a listing, for fine-tuning", low=0.0)
+    classes: str = setting(
+        "category",
+        "what the classifier tells apart: categories, or the products that several training listings show",
+        choices=CLASSES,
+    )
 
 
 def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:

@@ -163,16 +163,19 @@ def classes_of(config: Config, prepared: Prepared) -> tuple[str, ...]:
     """What the classifier tells apart; nothing without a classifier.
 
     Raises:
-      DataError: there is to be one, and no training listing has a category.
+      DataError: there is to be one, and no training listing has a category, or no two are of one product.
     """
     if not config.objective.classification:
         return ()
-    if not prepared.classes:
+    products = config.objective.classes == "product"
+    classes = prepared.products if products else prepared.classes
+    if not classes:
+        lacks = "no two training listings of" if products else "no training listing of"
         raise DataError(
-            f"config.objective.classification = {config.objective.classification:g}, but no training listing of"
-            f" {prepared.manifest['catalogue']} has a category"
+            f"config.objective.classification = {config.objective.classification:g}, but {lacks}"
+            f" {prepared.manifest['catalogue']} {'are of one product' if products else 'has a category'}"
         )
-    return prepared.classes
+    return classes
 
 
 def _data_facts(config: Config, prepared: Prepared) -> dict[str, Any]:

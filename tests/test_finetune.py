@@ -17,7 +17,7 @@ from m5jax import inputs, main, optim, settings, sharding, step, train
 from m5jax.checkpoint import Checkpoints
 from m5jax.data import pipeline
 from m5jax.data.records import DAMAGED, Record
-from m5jax.data.transforms import UNLABELLED, Transform
+from m5jax.data.transforms import UNLABELLED, Classes, Transform
 from m5jax.embed import Embeddings
 from m5jax.errors import CheckpointError, ConfigError, DataError
 from m5jax.evals import suite
@@ -108,7 +108,8 @@ def test_a_batch_holds_the_class_of_every_listing_and_only_to_train_a_classifier
 
 
 def test_a_listing_without_category_or_of_an_unknown_one_has_no_label(tmp_path):
-    transform = Transform(small_config().inputs, trained(tmp_path), {"goods > shoe": 0, "goods > watch": 1})
+    classes = Classes("category", {"goods > shoe": 0, "goods > watch": 1})
+    transform = Transform(small_config().inputs, trained(tmp_path), classes)
     for category, label in ((("goods", "watch"), 1), (("goods", "hat"), UNLABELLED), ((), UNLABELLED)):
         arrays = transform.training(Record(id="x", category=category), np.random.default_rng(0))
         assert arrays["label"] == label

@@ -254,6 +254,18 @@ def test_matching_benchmarks_come_out_as_published(name, records, pairs, matches
     assert not any(note.lost or note.modality != "pair" for note in others)
 
 
+def test_matched_training_pairs_make_one_product_and_no_other_pairs_do(tmp_path):
+    lines = ["a,b,1,train", "c,b,true,train", "d,e,1,valid", "d,f,1,test", "e,f,0,train", "g,h,1,train", "g,,1,train"]
+    records = "".join(json.dumps({"id": i}) + "\n" for i in "abcdefg")
+    records += '{"id": "h", "instance_id": "own", "split": "query"}\n'
+    write(tmp_path / "shop", {"records.jsonl": records, "pairs.csv": "left,right,match,split\n" + "\n".join(lines)})
+    listings, _, _ = read("pairs", tmp_path)
+    assert {i: of.instance_id for i, of in listings.items() if of.instance_id} == {
+        "shop/a": "shop:a", "shop/b": "shop:a", "shop/c": "shop:a", "shop/g": "shop:g", "shop/h": "own",
+    }  # fmt: skip
+    assert {i for i, of in listings.items() if of.split != "train"} == {"shop/h"}
+
+
 def test_a_pair_that_is_none_is_rejected_and_one_that_comes_again_is_noted(tmp_path):
     lines = ["l1,r1,1,train", "l1,r2,0,valid", "l1,nobody,1,train", "l1,r1,yes,train", "l2,l2,1,test", "l1,r1,0",
              "l1,r2,1,later", "r1,l1,1,test", "l1,r2,1,train", "bad,r1,0,test", "l2,r2,TRUE,"]  # fmt: skip

@@ -19,7 +19,7 @@ from m5jax.data import batching, sampling, tokenizer
 from m5jax.data.prepared import Prepared
 from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.data.tokenizer import Tokenizer
-from m5jax.data.transforms import Arrays, Transform
+from m5jax.data.transforms import Arrays, Classes, Transform
 
 PREFETCH = 4  # batches read ahead per process
 
@@ -58,8 +58,7 @@ def training_batches(
       DataError: the split has no listing, with `config.data.complete_only` no complete one, or with
         `config.data.sampling` none with a class.
     """
-    classes = {name: i for i, name in enumerate(prepared.classes)} if config.objective.classification else None
-    transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path), classes)
+    transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path), _classes(prepared, config))
     streams = [
         _stream(part, config, split, number, transform.tokenizer) for number, part in enumerate((prepared, *mixed))
     ]
@@ -69,6 +68,13 @@ def training_batches(
         stream = grain.MapDataset.select_from_datasets(streams, sampling.Mix(weights))
     batches = batching.batches(stream.random_map(transform.draft), transform.batch, config.batch_size // share.count)
     return _iterate(batches[share.index :: share.count][start:], config)
+
+
+def _classes(prepared: Prepared, config: Config) -> Classes | None:
+    """What labels are of, to train a classifier."""
+    what = config.objective.classes
+    names = prepared.products if what == "product" else prepared.classes
+    return Classes(what, {name: i for i, name in enumerate(names)}) if config.objective.classification else None
 
 
 def epoch(prepared: Prepared, config: Config, split: str = "train") -> Fraction:

@@ -102,6 +102,15 @@ class Prepared:
         names = self.groups("train", "category")[1] if "train" in self.splits else ()
         return tuple(name for name in names if name)
 
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The products that several training listings show, sorted: classes as well. Empty without any."""
+        if "train" not in self.splits:
+            return ()
+        codes, names = self.groups("train", "instance_id")
+        listings = np.bincount(codes, minlength=len(names))
+        return tuple(name for name, count in zip(names, listings, strict=True) if name and count > 1)
+
     def groups(self, split: str, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """The listings of a split by a text column of its index: int32 [N] into the sorted names, "" being unknown.
 

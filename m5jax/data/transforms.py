@@ -10,7 +10,7 @@ A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`
 and in training ``"masked": {"positions": int32 [K], "valid": bool [K]}``, with ``"targets": int32 [K]`` for kind
 tokens, whose ids are already corrupted, and ``"hidden": bool [K]`` for kind grid: the valid ones that the model is
 not to see. Besides, ``"valid": bool`` is false for a record that could not be read.
-Training a classifier, ``"label": int32`` is the class of the listing's category, -1 if it has none.
+Training a classifier, ``"label": int32`` is the listing's class, -1 if it has none.
 """
 
 import dataclasses
@@ -34,18 +34,30 @@ GREY = np.asarray([0.299, 0.587, 0.114], np.float32)  # what red, green and blue
 
 
 @dataclasses.dataclass(frozen=True)
+class Classes:
+    """What a classifier tells apart: `what` of a listing, "category" or "product", and the class of each by name."""
+
+    what: str
+    numbers: Mapping[str, int]
+
+    def label(self, record: Record) -> int:
+        """The class of a record, `UNLABELLED` if it has none."""
+        return self.numbers.get(record.instance_id if self.what == "product" else record.category_path, UNLABELLED)
+
+
+@dataclasses.dataclass(frozen=True)
 class Transform:
     """Turns records into arrays; travels to worker processes.
 
     Attributes:
       inputs: what the model sees of a listing.
       tokenizer: of the catalogue.
-      classes: the class of every category path, to train a classifier; None: batches hold no labels.
+      classes: to train a classifier; None: batches hold no labels.
     """
 
     inputs: Inputs
     tokenizer: Tokenizer
-    classes: Mapping[str, int] | None = None
+    classes: Classes | None = None
 
     @functools.cached_property
     def specs(self) -> dict[str, TokenSpec]:
@@ -81,7 +93,7 @@ class Transform:
         """What `batch` takes of a record: for training with `rng`, otherwise as it is."""
         arrays = self._arrays(record, rng)
         if rng is not None and self.classes is not None:
-            arrays["label"] = np.asarray(self.classes.get(record.category_path, UNLABELLED), np.int32)
+            arrays["label"] = np.asarray(self.classes.label(record), np.int32)
         return arrays
 
     def tokens(self, name: str, record: Record) -> int:

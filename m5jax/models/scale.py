@@ -132,11 +132,11 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
         states, masks = network.encode(batch, None)
         return network.classifier(network.first(network.fusion(states, masks, first_only=True), masks), None)
 
-    has_classes = bool(classes and objective.classification)
+    names_category = bool(classes and objective.classification) and objective.classes == "category"
     total = {task: getattr(objective, task) for task in tasks.values()}
     total |= {name: getattr(objective, name) for name in ("contrastive", "classification") if getattr(objective, name)}
     count = flops.scale(config, specs, vocabulary, classes)
-    return Model(init, losses, couple, total, embed, agreement, classify if has_classes else None, count)
+    return Model(init, losses, couple, total, embed, agreement, classify if names_category else None, count)
 
 
 def _product_vector(

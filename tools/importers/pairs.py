@@ -5,7 +5,7 @@ validates or tests.
 """
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from importers import Options, delimited, links
@@ -34,9 +34,10 @@ def catalogue(path: pathlib.Path, options: Options) -> Imported:
     def rows() -> Iterator[tuple[int, Row | Rejection]]:
         for prefix, folder in folders.items():
             source = options.source_name or folder.resolve().name
+            products = _products(lists[prefix].matched("train"))
             for line, row in catalogue_files.rows(folder / RECORDS):
                 if isinstance(row, dict):
-                    row = _placed(row, prefix, source)
+                    row = _placed(row, prefix, source, products)
                     yield from ((line, note) for note in links.resolve(row, None))
                     links.place(row, prefix)
                 yield line, row
@@ -61,12 +62,26 @@ def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(filter(_is_benchmark, folder.iterdir())) if folder.is_dir() else []
 
 
-def _placed(row: dict[str, Any], prefix: str, source: str) -> dict[str, Any]:
-    """A record with what its folder adds: its source, and its name before the id."""
-    row = row | {"source": row.get("source") or source}
-    if prefix and isinstance(row.get("id"), str) and row["id"]:
+def _placed(row: dict[str, Any], prefix: str, source: str, products: dict[str, str]) -> dict[str, Any]:
+    """A record with what its folder adds: its source, the product that training pairs say it is, and its name in front.
+
+    It is there to train on: what is tested are pairs, and these have splits of their own.
+    """
+    row = row | {"source": row.get("source") or source, "split": row.get("split") or "train"}
+    if isinstance(row.get("id"), str) and row["id"]:
+        if row["id"] in products and not row.get("instance_id"):
+            row["instance_id"] = f"{source}:{products[row['id']]}"
         row["id"] = prefix + row["id"]
     return row
+
+
+def _products(matched: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Of every id in a match, the first in alphabetical order of those that matches lead to from it."""
+    products: dict[str, set[str]] = {}
+    for left, right in matched:
+        joined = products.get(left, {left}) | products.get(right, {right})
+        products |= dict.fromkeys(joined, joined)
+    return {identity: min(ids) for identity, ids in products.items()}
 
 
 class _PairList:
@@ -78,6 +93,14 @@ class _PairList:
         self._names = delimited.header(path, self._delimiter)
         if missing := {"left", "right", "match"}.difference(self._names):
             raise DataError(f"{path} has no column {', '.join(sorted(missing))} but {', '.join(self._names)}")
+
+    def matched(self, split: str) -> Iterator[tuple[str, str]]:
+        """The pairs of a split that are said to match, by their ids as they stand there; of errors `read` tells."""
+        for _, cells in delimited.rows(self._path, self._delimiter, self._names, "left"):
+            if isinstance(cells, RowError) or not cells["left"] or not cells["right"]:
+                continue
+            if MATCHES.get((cells["match"] or "").lower()) and SPLITS.get(cells.get("split")) == split:
+                yield cells["left"], cells["right"]
 
     def read(self, prefix: str, known: set[str]) -> Iterator[Pair | Rejection]:
         """Every row as a pair or as a rejection.
