@@ -13,7 +13,7 @@ from m5jax import config
 def get_config():
     c = config.default()
     c.workdir = "runs/matching"
-    c.steps = 1000
+    c.steps = 600
     c.batch_size = 128
     c.inputs.modalities = ("text", "table")
     c.inputs.text.length = 48
