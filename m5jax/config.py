@@ -95,6 +95,7 @@ class Evaluate:
     neighbours: int = setting(10, "k of the nearest-neighbour classifier", low=1)
     probe: bool = setting(True, "train a linear probe on frozen embeddings at the end")
     cluster: bool = setting(True, "cluster the gallery at the end")
+    cluster_seeds: int = setting(3, "seeds of k-means; scores are their mean, beside it the deviation", low=1)
     studies: tuple[str, ...] = setting(
         STUDIES, "what else is found out at the end (docs/evaluation.md)", choices=STUDIES
     )

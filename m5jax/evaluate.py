@@ -153,7 +153,7 @@ def _scores(run: Run, embedded: Mapping[str, suite.Split]) -> suite.Evaluation:
         held |= passports.of_classification(train, test, config, f"{learned}:{tested}")
     if config.evaluate.cluster and "gallery" in embedded:
         found.scores.update(suite.cluster(embedded["gallery"], config))
-        held |= passports.of_clustering(embedded["gallery"], "gallery")
+        held |= passports.of_clustering(embedded["gallery"], run.config, "gallery")
     found.passports.update(passports.chosen(held, found.scores))
     return found
 

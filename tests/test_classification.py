@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from m5jax.evals import classification
 
@@ -84,13 +85,19 @@ def test_accuracy_agrees_with_loops(seed):
 def test_neighbours_without_embedding_or_label_have_no_vote():
     valid = np.asarray([False, True, True])
     scores = nearest_neighbours(fan(0, 1, 50), [1, -1, 2], fan(0), [2], 3, train_valid=valid)
-    assert scores == {"train": 1, "test": 1, "unlabelled": 0, "coverage": 1, "accuracy": 1}
+    assert scores == {
+        **{"train": 1, "test": 1, "unlabelled": 0, "coverage": 1},
+        **{"accuracy": 1, "balanced_accuracy": 1, "macro_f1": 1},
+    }
 
 
 def test_every_labelled_test_listing_counts_once():
     valid = np.asarray([True, False, False, False])
     scores = nearest_neighbours(fan(0, 90), [0, 1], fan(1, 2, 3, 4), [0, 0, -1, -1], 1, test_valid=valid)
-    assert scores == {"train": 2, "test": 2, "unlabelled": 2, "coverage": 0.5, "accuracy": 0.5}
+    assert scores == {
+        **{"train": 2, "test": 2, "unlabelled": 2, "coverage": 0.5},
+        **{"accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": pytest.approx(2 / 3)},  # precision 1, recall 1/2
+    }
 
 
 def test_accuracy_without_anyone_to_ask_or_to_score_is_left_out():
@@ -101,6 +108,32 @@ def test_accuracy_without_anyone_to_ask_or_to_score_is_left_out():
     assert scores == {"train": 2, "test": 0, "unlabelled": 1}
 
 
+def test_means_over_classes_weigh_a_class_of_one_listing_like_any_other():
+    # Class 1 trained on one listing and has one to test; class 2 is only tested. k outnumbers the training listings.
+    truth = [0, 0, 0, 1, 2]
+    scores = nearest_neighbours(fan(0, 5, 90), [0, 0, 1], fan(1, 2, 3, 89, 88), truth, 10)
+    answers = [0, 0, 0, 1, 1]
+    assert scores["accuracy"] == pytest.approx(4 / 5)
+    assert scores["balanced_accuracy"] == pytest.approx((1 + 1 + 0) / 3)
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, answers))
+    assert scores["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_zero_embeddings_are_answered_by_the_first_that_vote():
+    scores = nearest_neighbours(np.zeros((3, 2), np.float32), [4, 4, 5], np.zeros((2, 2), np.float32), [4, 5], 2)
+    assert (scores["accuracy"], scores["balanced_accuracy"]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("classify", ["neighbours", "probe"])
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_a_valid_embedding_that_is_not_finite_is_refused(classify, side):
+    vectors = {"train": random((6, 8)), "test": random((2, 8), 1)}
+    vectors[side][1, 3] = np.nan
+    data = vectors["train"], [0, 1] * 3, vectors["test"], [0, 1]
+    with pytest.raises(ValueError, match=r"not finite|NaN"):
+        nearest_neighbours(*data, 3) if classify == "neighbours" else linear_probe(*data)
+
+
 # ---- linear probe
 
 
@@ -109,7 +142,7 @@ def test_separable_labels_are_read():
     scores = linear_probe(blobs(labels), labels, blobs(labels, seed=1), labels)
     assert scores == {
         **{"train": 60, "test": 60, "unlabelled": 0, "coverage": 1},
-        **{"accuracy": 1, "macro_f1": 1, "converged": 1},
+        **{"accuracy": 1, "balanced_accuracy": 1, "macro_f1": 1, "converged": 1},
     }
 
 
@@ -136,6 +169,7 @@ def test_a_class_unseen_in_training_counts_as_wrong():
     scores = linear_probe(blobs([0, 1] * 10), [0, 1] * 10, blobs(looks, seed=1), test_labels)
     assert scores["accuracy"] == pytest.approx(4 / 6)
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert scores["balanced_accuracy"] == pytest.approx((1 + 1 + 0) / 3)
 
 
 def test_macro_f1_is_over_the_classes_of_the_test_listings():

@@ -66,9 +66,9 @@ def test_agreement_of_hand_worked_tables(table, nmi, ari, purity):
 
 def test_separate_directions_are_found_at_any_length():
     labels = np.arange(120) % 4
-    assert k_means(directions(labels), labels) == pytest.approx(
-        {"listings": 120, "coverage": 1, "clusters": 4, "nmi": 1, "ari": 1, "purity": 1}
-    )
+    scores = {"listings": 120, "coverage": 1, "seeds": 3, "clusters": 4, "nmi": 1, "ari": 1, "purity": 1}
+    spread = {"nmi_std": 0, "ari_std": 0, "purity_std": 0}
+    assert k_means(directions(labels), labels) == pytest.approx(scores | spread)
 
 
 def test_random_labels_are_not_found():
@@ -123,11 +123,42 @@ def test_many_listings_are_clustered_by_mini_batches(monkeypatch):
     assert k_means(directions(labels[:60]), labels[:60])["nmi"] == pytest.approx(1)
     assert used == []
     assert k_means(directions(labels), labels)["nmi"] > 0.8
-    assert used == [4]
+    assert used == [4] * 3
 
 
 def test_the_seed_decides():
     data = random((200, 8)), np.random.default_rng(1).integers(0, 5, 200)
-    runs = [k_means(*data, seed=seed, n_init=1) for seed in (0, 0, 1, 2)]
+    runs = [k_means(*data, seed=seed, seeds=1, n_init=1) for seed in (0, 0, 1, 2)]
     assert runs[0] == runs[1]
     assert len({run["ari"] for run in runs}) > 1
+    together = k_means(*data, seed=0, seeds=3, n_init=1)
+    for name in ("nmi", "ari", "purity"):
+        alone = [run[name] for run in runs[1:]]
+        assert (together[name], together[f"{name}_std"]) == pytest.approx((np.mean(alone), np.std(alone, ddof=1)))
+    assert "ari_std" not in runs[0], "one seed has no spread"
+
+
+def test_seeds_below_one_are_refused():
+    with pytest.raises(ValueError, match="seeds = 0 must be at least 1"):
+        k_means(random((4, 8)), [0, 1, 0, 1], seeds=0)
+
+
+def test_a_label_of_one_listing_is_a_cluster_of_its_own():
+    labels = np.asarray([0] * 10 + [1] * 10 + [2])
+    assert k_means(directions(labels), labels) == pytest.approx(
+        {"listings": 21, "coverage": 1, "seeds": 3, "clusters": 3, "nmi": 1, "ari": 1, "purity": 1}
+        | {"nmi_std": 0, "ari_std": 0, "purity_std": 0}
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_valid_embedding_that_is_not_finite_is_refused(value):
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        k_means(np.full((4, 8), value, np.float32), [0, 1, 0, 1])
+
+
+def test_embeddings_of_zero_length_lie_together():
+    labels = [0, 1] * 10
+    embeddings = directions(labels)
+    embeddings[::2] = 0
+    assert k_means(embeddings, labels)["nmi"] == pytest.approx(1)

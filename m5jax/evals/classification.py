@@ -1,16 +1,18 @@
 """How well a label is told: classifiers on frozen embeddings, and the answers of a classifier of the model's own.
 
 Sees arrays of embeddings and labels only. Labels are integers from 0 up; -1 = unknown. A test listing without an
-embedding counts as wrong, so that models of different modalities are scored on the same listings.
+embedding counts as wrong, so that models of different modalities are scored on the same listings. So does one of a
+class that training never showed. Means over classes are over those of the test listings, one of a single listing too.
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, recall_score
 from sklearn.preprocessing import StandardScaler
 
 from m5jax.evals import search
@@ -45,8 +47,9 @@ def nearest_neighbours(
       train_valid, test_valid: whether a listing has an embedding.
 
     Returns:
-      ``accuracy``; ``train``, listings that may vote; ``test``, listings scored; ``coverage``, the share of those with
-      an embedding; ``unlabelled``, test listings left out. What cannot be computed is not there.
+      ``accuracy``; ``balanced_accuracy``, the mean of the classes' recalls; ``macro_f1``, the mean of their F1;
+      ``train``, listings that may vote; ``test``, listings scored; ``coverage``, the share of those with an embedding;
+      ``unlabelled``, test listings left out. What cannot be computed is not there.
 
     Raises:
       ValueError: arrays do not fit together, or an embedding marked valid is not finite.
@@ -62,7 +65,7 @@ def nearest_neighbours(
             gallery_valid=voters,
             exclude=np.full(labelled.sum(), -1),
         )
-        scores["accuracy"] = float(np.mean(_vote(rows, cosines, train_labels) == test_labels[labelled]))
+        scores |= _told(_vote(rows, cosines, train_labels), test_labels[labelled])
     return scores
 
 
@@ -78,8 +81,6 @@ def linear_probe(
 ) -> dict[str, float]:
     """Scores multinomial logistic regression on standardised embeddings.
 
-    A class that training never showed counts as wrong.
-
     Args:
       train, test: embeddings.
       train_labels, test_labels: -1 = unknown; such a listing is left out.
@@ -87,9 +88,8 @@ def linear_probe(
       seed: of the draw of `PROBE_ROWS` training listings where there are more.
 
     Returns:
-      ``accuracy``; ``macro_f1``, the mean over the classes of the test listings; ``converged``, 0 if training stopped
-      at `PROBE_ITERATIONS`; ``train``, listings trained on; ``test``, listings scored; ``coverage``, the share of those
-      with an embedding; ``unlabelled``, test listings left out. What cannot be computed is not there.
+      As `nearest_neighbours`, of the listings trained on; ``converged``, 0 if training stopped at `PROBE_ITERATIONS`.
+      With fewer than two classes to learn there is no probe, and the counts alone are there.
 
     Raises:
       ValueError: an embedding marked valid is not finite.
@@ -128,9 +128,7 @@ def named(
       valid: whether a listing shows anything; an answer about one that does not counts as wrong.
 
     Returns:
-      ``accuracy``; ``macro_f1``, the mean over the classes of the test listings; ``test``, listings scored;
-      ``coverage``, the share of those that show anything; ``unlabelled``, test listings left out. What cannot be
-      computed is not there.
+      As `nearest_neighbours`, without ``train``; ``coverage`` is the share that show anything.
     """
     labelled = test_labels >= 0
     answers = np.where(valid, answers, NO_ANSWER)
@@ -139,9 +137,11 @@ def named(
 
 
 def _told(answers: Int[np.ndarray, "m"], truth: Int[np.ndarray, "m"]) -> dict[str, float]:
+    classes: Any = {"labels": np.unique(truth), "average": "macro", "zero_division": 0.0}  # never named: F1 is 0
     return {
         "accuracy": float(np.mean(answers == truth)),
-        "macro_f1": float(f1_score(truth, answers, labels=np.unique(truth), average="macro")),
+        "balanced_accuracy": float(recall_score(truth, answers, **classes)),
+        "macro_f1": float(f1_score(truth, answers, **classes)),
     }
 
 

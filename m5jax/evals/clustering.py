@@ -23,9 +23,10 @@ def k_means(
     *,
     valid: Bool[np.ndarray, "n"],
     seed: int,
+    seeds: int = 3,
     n_init: int = 3,
 ) -> dict[str, float]:
-    """Scores k-means on unit vectors, with as many clusters as there are labels.
+    """Scores k-means on unit vectors, with as many clusters as there are labels, from several seeds.
 
     Only labelled listings with an embedding are clustered: a listing that lies nowhere is in no cluster. More than
     `MINI_BATCH_ROWS` are clustered by mini-batches (Sculley, Web-Scale K-Means Clustering, 2010).
@@ -34,17 +35,22 @@ def k_means(
       embeddings: need not have unit length; a zero row stays zero.
       labels: -1 = unknown.
       valid: whether a listing has an embedding.
-      seed: of the initial centres.
-      n_init: initialisations, of which the tightest is scored.
+      seed: of the initial centres; the seeds are it and those that follow.
+      seeds: how often it is done.
+      n_init: initialisations of each seed, of which the tightest is scored.
 
     Returns:
-      The scores of `agreement`; ``clusters``, found (fewer than labels where embeddings coincide); ``listings``,
-      clustered; ``coverage``, the share of labelled listings with an embedding. With fewer than two labels there is
-      nothing to find, and the scores and ``clusters`` are not there.
+      The means over seeds of the scores of `agreement`, and with more than one seed ``nmi_std`` and so on, their
+      standard deviations over seeds (of a sample, / (seeds - 1)); ``clusters``, found, likewise the mean (fewer than
+      labels where embeddings coincide); ``listings``, clustered; ``seeds``; ``coverage``, the share of labelled
+      listings with an embedding. With fewer than two labels there is nothing to find, and the counts alone are there.
+      A label of one listing is asked for like any other.
 
     Raises:
-      ValueError: an embedding marked valid is not finite.
+      ValueError: an embedding marked valid is not finite, or seeds is below 1.
     """
+    if seeds < 1:
+        raise ValueError(f"seeds = {seeds} must be at least 1")
     labelled = labels >= 0
     rows = valid & labelled
     scores = {"listings": float(rows.sum())}
@@ -53,13 +59,19 @@ def k_means(
     classes = len(np.unique(labels[rows]))
     if classes < 2:
         return scores
-    options: dict[str, Any] = {"n_clusters": classes, "n_init": n_init, "random_state": seed}
     algorithm = MiniBatchKMeans if rows.sum() > MINI_BATCH_ROWS else KMeans
-    with warnings.catch_warnings():
-        # Raised where fewer embeddings differ than there are labels; `clusters` tells the reader.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        clusters = algorithm(**options).fit_predict(normalize(embeddings[rows]))
-    return scores | {"clusters": float(len(np.unique(clusters)))} | agreement(labels[rows], clusters)
+    unit, found = normalize(embeddings[rows]), []
+    for number in range(seed, seed + seeds):
+        options: dict[str, Any] = {"n_clusters": classes, "n_init": n_init, "random_state": number}
+        with warnings.catch_warnings():
+            # Raised where fewer embeddings differ than there are labels; `clusters` tells the reader.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            clusters = algorithm(**options).fit_predict(unit)
+        found.append(agreement(labels[rows], clusters) | {"clusters": float(len(np.unique(clusters)))})
+    runs = {name: [run[name] for run in found] for name in found[0]}
+    scores |= {"seeds": float(seeds)} | {name: float(np.mean(values)) for name, values in runs.items()}
+    spread = {f"{name}_std": float(np.std(values, ddof=1)) for name, values in runs.items() if seeds > 1}
+    return scores | {name: value for name, value in spread.items() if name != "clusters_std"}
 
 
 def agreement(labels: Int[np.ndarray, "n"], clusters: Int[np.ndarray, "n"]) -> dict[str, float]:

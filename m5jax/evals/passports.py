@@ -31,11 +31,12 @@ def of_classification(train: Split | None, test: Split, config: Config, sets: st
     }
 
 
-def of_clustering(split: Split, sets: str) -> dict[str, Passport]:
+def of_clustering(split: Split, config: Config, sets: str) -> dict[str, Passport]:
     """Of the clusters of a split, by what their scores' names begin with."""
     rules = {
         "answer": f"k-means on unit vectors, k = the number of categories; by mini-batches above"
         f" {clustering.MINI_BATCH_ROWS:,} listings",
+        "seeds": f"mean over {config.evaluate.cluster_seeds}; _std is the standard deviation over them",
         "nmi": "mutual information / the arithmetic mean of the two entropies",
         "ari": "Rand index, adjusted for chance",
         "purity": "share of listings whose category is the commonest of their cluster",

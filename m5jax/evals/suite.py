@@ -188,7 +188,9 @@ def cluster(split: Split, config: Config) -> Scores:
     scores: Scores = {}
     for subset, vectors in split.embeddings.vectors.items():
         keep = split.embeddings.valid[subset] & (categories != UNKNOWN)
-        found = clustering.k_means(vectors, categories, valid=keep, seed=config.seed)
+        found = clustering.k_means(
+            vectors, categories, valid=keep, seed=config.seed, seeds=config.evaluate.cluster_seeds
+        )
         scores |= {f"clustering/{subset}/{metric}": value for metric, value in found.items()}
     return scores
 

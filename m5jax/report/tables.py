@@ -16,8 +16,10 @@ MOST_SOURCES = 20
 CONFIDENCE = 1.96  # standard deviations to either side that hold 95 % of a normal distribution
 
 COVERAGE = "share that has any of these modalities"
+CLUSTER_SCORES = ("nmi", "ari", "purity")
 CLASSIFIED = {
     "accuracy": "share whose category is named rightly",
+    "balanced_accuracy": "the same, averaged over categories, rare ones included",
     "macro_f1": "F1 averaged over categories, rare ones included",
     "coverage": COVERAGE,
 }
@@ -25,6 +27,7 @@ CLUSTERED = {
     "nmi": "information that clusters and categories share",
     "ari": "pairs of listings on which both agree, beyond chance",
     "purity": "share that is of its cluster's commonest category",
+    **{f"{name}_std": f"how far {name} differs from seed to seed (standard deviation)" for name in CLUSTER_SCORES},
     "coverage": COVERAGE,
 }
 COUNTS = {
@@ -37,6 +40,7 @@ COUNTS = {
     "unlabelled": "left out for want of a category",
     "listings": "listings clustered",
     "clusters": "clusters",
+    "seeds": "times clustered",
 }
 
 
