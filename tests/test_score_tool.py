@@ -160,6 +160,16 @@ def test_rows_that_are_no_embedding_are_counted_and_lose(folder, capsys):
     assert (said["answerable"], said["coverage"]) == (before["answerable"], pytest.approx(2 / 3))
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_cosines_of_very_short_and_very_long_vectors_are_those_of_others(folder, capsys, scale):
+    arrays = held(folder)
+    _, before = run(capsys, folder)
+    write(folder, arrays | {side: arrays[side] * np.float32(scale) for side in ("query", "gallery")}, LABELS)
+    assert run(capsys, folder)[1] == before
+    write(folder, arrays | {"query": arrays["query"] * np.float32(1e30)}, LABELS)
+    assert run(capsys, folder)[1]["query_not_finite"] == 4, "products would overflow: said, and not scored"
+
+
 def test_without_a_positive_there_are_counts_and_a_reason(folder, capsys):
     write(folder, held(folder), {f"q{n}": f"alone {n}" for n in range(4)})
     code, said = run(capsys, folder)

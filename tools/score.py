@@ -82,8 +82,9 @@ def _of_embeddings(arguments: argparse.Namespace, ks: tuple[int, ...]) -> dict[s
     valid = {side: ~(rows["zero"] | rows["not_finite"]) for side, rows in wrong.items()}
     sides = {f"{side}_valid": rows for side, rows in valid.items()}
     given = task.under(arguments.protocol)
-    found = retrieval.evaluate(held["query"], held["gallery"], ks=ks, **sides, **given)
-    score = retrieval.score_of(found.protocol)
+    score = retrieval.score_of(PROTOCOLS[arguments.protocol])
+    vectors = [_lengthened(held[side], score) for side in ("query", "gallery")]
+    found = retrieval.evaluate(vectors[0], vectors[1], ks=ks, **sides, **given)
     saved = ranks.Ranks(task, found.ranks, valid["query"], score, ranks.same_order(held["gallery"], valid["gallery"]))
     if arguments.save_ranks:
         saved.save(arguments.save_ranks)
@@ -157,8 +158,18 @@ def _narrowed(vectors: np.ndarray) -> np.ndarray:
 
 def _without(vectors: np.ndarray) -> dict[str, np.ndarray]:
     """Which rows are no embedding, by why not."""
-    zero, finite = (vectors == 0).all(axis=1), np.isfinite(vectors).all(axis=1)
-    return {"zero": zero, "not_finite": np.logical_not(finite)}
+    squares = np.einsum("rd,rd->r", vectors, vectors, dtype=np.float64)
+    finite = squares < np.finfo(np.float32).max  # products of longer vectors overflow
+    return {"zero": (vectors == 0).all(axis=1), "not_finite": np.logical_not(finite)}
+
+
+def _lengthened(vectors: np.ndarray, score: str) -> np.ndarray:
+    """Rows of length 1 for cosines: search takes vectors shorter than 1e-6 for none."""
+    if score == "dot":
+        return vectors
+    lengths = np.sqrt(np.einsum("rd,rd->r", vectors, vectors, dtype=np.float64))
+    lengths = np.where((lengths > 0) & np.isfinite(lengths), lengths, 1).astype(np.float32)
+    return vectors / lengths[:, None]
 
 
 def _labels(path: pathlib.Path) -> Labels:
