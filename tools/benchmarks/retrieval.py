@@ -166,9 +166,10 @@ def _by_turns(searches: dict[str, Search], queries: np.ndarray, gallery: np.ndar
 def _exactness(rows: np.ndarray, queries: np.ndarray, gallery: np.ndarray) -> dict[str, Any]:
     """Whether some queries found what a full sort in float64 finds; scores closer than `CLOSE` may change places."""
     some = np.linspace(0, len(queries) - 1, min(SAMPLE, len(queries))).astype(int)
+    asked = queries[some].astype(np.float64)
+    blocks = np.array_split(gallery, 64)
     same, exact = [], True
-    for query in some:
-        scores = np.concatenate([block.astype(np.float64) @ queries[query] for block in np.array_split(gallery, 64)])
+    for query, scores in zip(some, np.concatenate([asked @ block.T for block in blocks], axis=1), strict=True):
         best = np.argsort(-scores, kind="stable")[: rows.shape[1]]
         mine = rows[query][: len(best)]
         same.append(np.mean(mine == best))
