@@ -22,7 +22,7 @@ from m5jax.run import open_run
 from m5jax.studies import sweeps as study
 from m5jax.studies.subject import Subject
 
-RATIOS = (0.0, 0.3, 0.6, 1.0)
+RATIOS = (0.0, 0.5, 1.0)
 CONTENT = {"text": lambda r: r.title, "table": lambda r: repr(r.fields)}
 
 
@@ -206,7 +206,7 @@ def test_what_several_points_show_is_embedded_once(asked):
     subject.again.listings = 0
     study.study(subject)
     assert subject.again.listings == sum(found["embedded"].values())
-    assert subject.again.listings < 0.4 * points * sum(found["listings"].values())
+    assert subject.again.listings < 0.5 * points * sum(found["listings"].values())
     assert found["listings"] == {"query": 24, "gallery": 30}
 
 
@@ -255,7 +255,7 @@ def test_models_of_some_modalities_meet_the_same_broken_listings(tmp_path):
         if seen == ("image",):  # a listing that loses its picture keeps its title, which this model does not see
             assert found["missing_image"]["scores"]["retrieval/category/p@1"]["values"][-1] == 0
         if seen == ("text",):
-            assert found["missing_image"]["changed"]["query"] == [0, 0, 0, 0]
+            assert found["missing_image"]["changed"]["query"] == [0, 0, 0]
     whole = plans[kept].missing
     for plan in plans.values():
         assert plan.missing.keys() == whole.keys()
@@ -282,9 +282,9 @@ def test_one_query_one_answer_and_one_modality_are_enough(tmp_path):
     one = [listing(n, small_config(), present=("text",), category=("a",)) for n in range(2)]
     found = study.study(subject_of(tmp_path, {"query": one[:1], "gallery": one[1:]}, seen=("text",)))
     assert list(found["sweeps"]) == ["noise_text"]
-    assert found["sweeps"]["noise_text"]["changed"] == {"query": [0] * 4, "gallery": [0] * 4}  # nobody gives
+    assert found["sweeps"]["noise_text"]["changed"] == {"query": [0] * 3, "gallery": [0] * 3}  # nobody gives
     curve = found["sweeps"]["noise_text"]["scores"]["retrieval/category/p@1"]
-    assert curve["values"] == [1, 1, 1, 1]
+    assert curve["values"] == [1, 1, 1]
     assert curve["half_lost_at"] is None
     json.dumps(found, allow_nan=False)
 
@@ -304,9 +304,10 @@ def test_variants_are_the_listings_as_the_plan_of_each_has_them(tmp_path):
 
 
 def test_a_network_embeds_variants_as_it_embeds_whole_splits(three_modalities, tmp_path):
-    config = dataclasses.replace(three_modalities, workdir=str(tmp_path))
+    inputs = dataclasses.replace(three_modalities.inputs, modalities=("text", "table"), record=("image",))
+    config = dataclasses.replace(three_modalities, workdir=str(tmp_path), inputs=inputs)
     with open_run(config) as run:
-        again = evaluate._embed_with(run, run.model.init(jax.random.key(0)))
+        again = evaluate._embed_with(run, jax.jit(run.model.init)(jax.random.key(0)))
         embedded = {s: Split(run.prepared.index(s), Embeddings({}, {}, None)) for s in ("query", "gallery")}
         subject = Subject(config, run.prepared, embedded, {}, {}, again)
         points = [("missing_mixed", 0.6), ("noise_text", 0.5)]
