@@ -102,6 +102,9 @@ def test_numbers_of_equal_rules_stand_together():
     assert first.holders[1].counts[-1] == (4, "ids without a record")
     assert (second.protocol, second.rules) == ("map", [("score", "other")])
     assert passports.by_rules({}) == []
+    assert first.changed == first.rules
+    again = passports.by_rules(held | {"d": made(rules=STANDARD.rules | {"missing": "is left out"}).to_dict()})[2]
+    assert again.changed == [("missing", "is left out")]
 
 
 def headline(fused, image, text, count=1000):

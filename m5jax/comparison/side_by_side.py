@@ -37,12 +37,14 @@ def compared(runs: Sequence[ScoredRun], seed: int) -> dict[str, Any]:
         values = [run.scores.get(name) for run in runs]
         head, _, metric = name.rpartition("/")
         against: list[dict[str, Any] | None] = [None] * len(runs)
-        if metric not in COUNTS and values[0] is not None:
+        counted = metric in COUNTS
+        if not counted and values[0] is not None:
             against[1:] = [
                 None if value is None else _against(values[0], value, paired[n].get(name), refusals[n][name])
                 for n, value in enumerate(values[1:], 1)
             ]
-        rows.append({"name": name, "head": head, "metric": metric, "values": values, "against": against})
+        told = {"name": name, "head": head, "metric": metric, "count": counted}
+        rows.append(told | {"values": values, "against": against})
     numbers, refused_studies = _studies(runs)
     return {
         "runs": [

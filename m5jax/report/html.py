@@ -27,13 +27,7 @@ def render(template: str, values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": percent,
-        "count": count,
-        "number": figures.label,
-        "shorten": shorten,
-        "score": score,
-    }
+    environment.filters |= {"percent": percent, "count": count, "number": figures.label, "shorten": shorten}
     environment.globals |= {
         "colours": figures.COLOURS,
         "frame": figures.FRAME,
@@ -77,11 +71,6 @@ def percent(share: float) -> str:
     if 0 < hundred < 0.05:
         return "under 0.1\u202f%"
     return f"{hundred:.1f}\u202f%" if 0 < hundred < 9.95 or 99.05 < hundred < 100 else f"{hundred:.0f}\u202f%"
-
-
-def score(value: float) -> str:
-    """A score to three places; a count as one."""
-    return f"{value:.3f}" if abs(value) <= 1 else figures.label(value)
 
 
 def count(things: int) -> str:

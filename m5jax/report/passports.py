@@ -5,14 +5,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-LOST = "ids without a record"
 COUNTS = {
     "queries": "queries",
     "answerable": "with an answer",
     "gallery": "in the gallery",
     "distractors": "relevant to no query",
-    "lost": LOST,
+    "lost": "ids without a record",
 }
+WHERE_ANY = (COUNTS["distractors"], COUNTS["lost"])  # said only where there are some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Rules:
     Attributes:
       protocol: its name.
       rules: (rule, what it says).
+      changed: those of them that are not as in an earlier definition of the same name; all of a new name.
       holders: in the order of the page.
     """
 
     protocol: str
     rules: list[tuple[str, str]]
+    changed: list[tuple[str, str]]
     holders: list[Holder]
 
 
@@ -55,9 +57,11 @@ def by_rules(held: Mapping[str, Mapping[str, Any]]) -> list[Rules]:
     for name, passport in held.items():
         key = json.dumps([passport["protocol"], passport["rules"]], sort_keys=True)
         rules = [(rule.replace("_", " "), text) for rule, text in passport["rules"].items() if rule != "name"]
-        same = found.setdefault(key, Rules(passport["protocol"], rules, []))
+        earlier = next((one.rules for one in found.values() if one.protocol == passport["protocol"]), [])
+        changed = [rule for rule in rules if rule not in earlier]
+        same = found.setdefault(key, Rules(passport["protocol"], rules, changed, []))
         counts = [(passport.get(part), words) for part, words in COUNTS.items()]
-        known = [(count, words) for count, words in counts if count is not None and (count or words != LOST)]
+        known = [(count, words) for count, words in counts if count or (count == 0 and words not in WHERE_ANY)]
         said = {part: passport.get(part, "") for part in ("label", "sets", "digest")}
         same.holders.append(Holder(name, counts=known, **said))
     return list(found.values())
