@@ -80,7 +80,7 @@ def hostile_page(folder, texts):
     vectors = {"gallery": one_hot[np.arange(40) // 5], "query": one_hot}
     splits = {"train": gallery, "gallery": gallery, "query": queries}
     config = small_config(
-        evaluate__ks=(1, 5), evaluate__probe=False, evaluate__cluster=False, evaluate__sweep_ratios=(0.0, 1.0)
+        evaluate__ks=(1, 5), evaluate__probe=False, evaluate__cluster=False, evaluate__sweeps=("missing_text",)
     )
     scored = asked(make_scored(folder, splits, config, rejections=rejections, vectors=vectors))
     report.write(scored)

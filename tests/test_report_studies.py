@@ -25,12 +25,12 @@ def words(shown):
 def large(tmp_path_factory):
     """A catalogue of many listings, every one with a picture, a film and a sound as noisy as can be."""
     config = small_config(
-        inputs__image__size=128, inputs__image__patch=16, evaluate__probe=False, evaluate__sweep_ratios=(0.0, 1.0)
+        inputs__image__size=128, inputs__image__patch=16, evaluate__probe=False, evaluate__sweeps=("missing_text",)
     )
     made = [
-        listing(n, config, category=("goods", f"kind {n % 9}"), instance_id=f"product-{n % 60}") for n in range(240)
+        listing(n, config, category=("goods", f"kind {n % 9}"), instance_id=f"product-{n % 60}") for n in range(160)
     ]
-    splits = {"train": made[:60], "gallery": made[60:200], "query": made[200:]}
+    splits = {"train": made[:60], "gallery": made[60:130], "query": made[130:]}
     rng = np.random.default_rng(0)
     vectors = {split: rng.normal(size=(len(rows), 8)) for split, rows in splits.items()}
     scored = asked(make_scored(tmp_path_factory.mktemp("large"), splits, config, vectors=vectors))
