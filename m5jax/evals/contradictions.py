@@ -147,7 +147,7 @@ def precision(ranking: Ranking, planted: Bool[np.ndarray, "n m"], ks: Sequence[i
       ``odd_by_chance``, if any of the judged modalities were named. None where there is nothing to count.
     """
     order = ranking.order
-    wrong: np.ndarray = planted[order].any(axis=1)
+    wrong = np.asarray(planted[order].any(axis=1))
     count = int(wrong.sum())
     found: dict[str, Any] = {
         "judged": len(order),

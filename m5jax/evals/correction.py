@@ -7,14 +7,12 @@ The embeddings of a modality fill a narrow cone of their own, away from that of 
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.covariance import oas
 
-Kind = Literal["mean_shift", "whitening"]
-KINDS: tuple[Kind, ...] = ("mean_shift", "whitening")
+KINDS = ("mean_shift", "whitening")
 FITTED_ON = 20_000  # embeddings at most that a correction is fitted on
 LEAST_SHRINKAGE = 0.1
 COINCIDING = 1e-10  # squared distance below which float32 cannot tell two unit vectors apart
@@ -48,7 +46,7 @@ class Correction:
         return np.divide(moved, lengths, out=np.zeros_like(moved), where=off_mean)
 
 
-def fit(kind: Kind, vectors: Float[np.ndarray, "n d"], valid: Bool[np.ndarray, "n"]) -> Correction:
+def fit(kind: str, vectors: Float[np.ndarray, "n d"], valid: Bool[np.ndarray, "n"]) -> Correction:
     """The correction after which these embeddings have mean zero and, whitened, as much variance in every direction.
 
     Whitening multiplies by the inverse square root of the covariance: of all that whitens, what changes embeddings

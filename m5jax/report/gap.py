@@ -9,6 +9,7 @@ from m5jax.studies.gap import ALIGNED
 from m5jax.studies.subject import Finding
 
 SCORE, FIRST = "recall@10", "recall@1"
+WORTH = 0.01  # gain of the score from which on a correction is recommended
 TITLES = {"none": "As they are", "mean_shift": "After a mean shift", "whitening": "After whitening"}
 SHOWN_AS = {"image": "photo", "text": "title", "table": "table", "video": "clip", "audio": "sound"}
 
@@ -74,13 +75,13 @@ def _headline(finding: Finding) -> str:
 def _correction(readout: str, kinds: dict[str, Any], best: str) -> str:
     """Whether a correction is worth storing."""
     means = {kind: made["mean"][SCORE] for kind, made in kinds.items()}
+    plain = f"With readout {readout} {percent(means['none'])} of all pairs find each other among the ten nearest"
     if len(means) == 1:
-        return f"Readout {readout}: without a training split there is nothing that a correction could be fitted on."
-    told = ", ".join(f"{TITLES[kind].lower()} {percent(mean)}" for kind, mean in means.items())
-    advice = "No correction helps: leave the vectors as they are."
-    if best != "none":
-        advice = f"config.export.correction={best} stores what helps most with the vectors."
-    return f"Readout {readout}: {SCORE} over all pairs is {told}. {advice}"
+        return f"{plain}; without a training split there is nothing that a correction could be fitted on."
+    told = ", ".join(f"{percent(mean)} {TITLES[kind].lower()}" for kind, mean in means.items() if kind != "none")
+    if means[best] - means["none"] < WORTH:
+        return f"{plain}, {told}: no correction is worth it, leave the vectors as they are."
+    return f"{plain}, {told}: config.export.correction={best} stores what helps most with the vectors."
 
 
 def _pairs(names: list[str], kinds: dict[str, Any]) -> list[dict[str, Any]]:

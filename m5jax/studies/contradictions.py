@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from m5jax.data.index import Index
+from m5jax.embed import Embeddings
 from m5jax.evals import contradictions, suite
 from m5jax.evals.contradictions import Ranking
 from m5jax.evals.protocols import Passport, digest
@@ -56,7 +57,7 @@ def study(subject: Subject) -> Finding:
     rows = some(len(subject.embedded[split].index), subject.config.evaluate.study_listings, subject.config.seed)
     wanted = {name: (name,) for name in names}
     drawn = subject.split(split, wanted, corruption=subject.prepared.corruption, rows=rows, embed=subject.aligned)
-    ranking = contradictions.rank(drawn.embeddings.vectors, drawn.embeddings.valid)
+    ranking = _ranked(drawn.embeddings, names)
     if not ranking.judged.any():
         return skipped(f"fewer than {contradictions.LEAST} listings of split {split} have two modalities in common")
     passport = Passport(
@@ -71,6 +72,12 @@ def study(subject: Subject) -> Finding:
         "planted": _planted(subject, split, rows),
         "worst": [_told(ranking, row, rows, drawn.index, names) for row in ranking.order[:WORST]],
     }
+
+
+def _ranked(embeddings: Embeddings, names: tuple[str, ...]) -> Ranking:
+    """The ranking of some listings, its pairs counted in the order of the names."""
+    vectors, valid = ({name: of[name] for name in names} for of in (embeddings.vectors, embeddings.valid))
+    return contradictions.rank(vectors, valid)
 
 
 def _told(ranking: Ranking, row: int, rows: np.ndarray, index: Index, names: tuple[str, ...]) -> dict[str, Any]:
@@ -108,8 +115,7 @@ def _planted(subject: Subject, split: str, rows: np.ndarray) -> dict[str, Any]:
         same |= (index.titles[donor] == index.titles[rows]) & (index.titles[rows] != "")
         planted[:, names.index(name)] = (donor >= 0) & ~same
         twins |= (donor >= 0) & same
-    kept = drawn.embeddings.rows(~twins)
-    ranking = contradictions.rank(kept.vectors, kept.valid)
+    ranking = _ranked(drawn.embeddings.rows(~twins), names)
     found = contradictions.precision(ranking, planted[~twins], KS)
     rounded = {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in found.items()}
     return {"ratio": RATIO, "exchanged": list(exchanged), "left_out": int(twins.sum())} | rounded
