@@ -124,6 +124,11 @@ class Export:
     dtype: str = setting("float32", "numbers of the exported files", choices=("float32", "float16"))
     subset: tuple[str, ...] = setting((), "modalities to fuse; empty = every one in use")
     per_modality: bool = setting(False, "also export one embedding per modality")
+    correction: str = setting(
+        "none",
+        "of the modality gap, fitted on training listings, applied to what is exported and stored beside it",
+        choices=("none", "mean_shift", "whitening"),
+    )
     shard_listings: int = setting(65536, "rows per file", low=1)
     after_training: bool = setting(True, "export when training ends")
 

@@ -2,7 +2,8 @@
 
 ``embeddings-NNNNN.npy`` [rows, D] and ``ids.txt`` have their rows in the same order; with
 `config.export.per_modality` also ``image-NNNNN.npy`` and so on. A listing with none of the modalities of a
-subset has a row of zeros. `manifest.json` is there only when everything is.
+subset has a row of zeros. With `config.export.correction` all are corrected, and ``correction.npz`` holds what new
+vectors are corrected with alike (docs/evaluation.md). `manifest.json` is there only when everything is.
 """
 
 import dataclasses
@@ -20,12 +21,15 @@ from m5jax.config import Config
 from m5jax.data.prepared import Prepared
 from m5jax.embed import Embedder, concatenate
 from m5jax.errors import DataError
+from m5jax.evals import correction
 from m5jax.models.interface import Params
 from m5jax.optim import path_of
 from m5jax.progress import progress
 from m5jax.run import Run, open_run
+from m5jax.studies.subject import some
 
 MANIFEST, PARTIAL, IDS, FUSED = "manifest.json", "partial.json", "ids.txt", "embeddings"
+CORRECTION, FITTED_ON = "correction.npz", "train"
 
 
 def export(config: Config) -> None:
@@ -64,6 +68,7 @@ def write(run: Run, params: Params, step: int) -> None:
         "split": chosen.split,
         "dtype": chosen.dtype,
         "subsets": {name: list(modalities) for name, modalities in wanted.items()},
+        "correction": chosen.correction,
         "model": params_digest(params),
         "network": settings.digest(run.config.model),
         "precision": run.config.precision,
@@ -73,21 +78,57 @@ def write(run: Run, params: Params, step: int) -> None:
         "records": run.facts["data"]["digest"],
     }
     shards = _plan(run)
-    written = _verified(folder, facts) if distributed.is_lead() else []
+    noted, written = _verified(folder, facts) if distributed.is_lead() else (None, [])
     done = distributed.from_lead(len(written))
     embedder = Embedder(run.model, run.config, run.mesh, params, wanted)
+    if chosen.correction != "none" and not distributed.from_lead(int(noted is not None)):
+        noted = _fit(run, embedder)
+    fitted = correction.load(folder / CORRECTION) if noted and distributed.is_lead() else {}
     rows = sum(shard.stop - shard.start for shard in shards)
     with progress("exporting", rows, quiet=not distributed.is_lead()) as advance:
         advance(sum(shard.stop - shard.start for shard in shards[:done]))
         for shard in shards[done:]:
             arrays = _embed(embedder, run.prepared, shard, run.config)
             if distributed.is_lead():
+                arrays = {name: fitted[name](a, np.any(a != 0, axis=1)) if fitted else a for name, a in arrays.items()}
                 written.append(_save(folder, shard, arrays, chosen.dtype))
-                _write(folder / PARTIAL, {"facts": facts, "shards": written})
+                _write(folder / PARTIAL, {"facts": facts, "correction": noted, "shards": written})
             advance(shard.stop - shard.start)
     if distributed.is_lead():
-        _finish(run, facts, shards, written)
+        _finish(run, facts, noted, shards, written)
     distributed.barrier("export")
+
+
+def _fit(run: Run, embedder: Embedder) -> dict[str, Any] | None:
+    """Fits the correction of every subset on training listings, writes it, and returns what the manifest says of it.
+
+    None but on the first process, which writes.
+
+    Raises:
+      DataError: there is no training split.
+    """
+    kind, prepared, folder = run.config.export.correction, run.prepared, run.folder.embeddings
+    if FITTED_ON not in prepared.splits:
+        raise DataError(
+            f"config.export.correction = {kind!r} is fitted on the split {FITTED_ON}, which the catalogue lacks: use"
+            " 'none'"
+        )
+    rows = some(prepared.length(FITTED_ON), correction.FITTED_ON, run.config.seed)
+    made = embedder.split(prepared, FITTED_ON, rows=rows)
+    if not distributed.is_lead():
+        return None
+    fitted = {name: correction.fit(kind, vectors, made.valid[name]) for name, vectors in made.vectors.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{CORRECTION}.tmp"
+    correction.save(temporary, fitted)
+    temporary.rename(folder / CORRECTION)
+    return {
+        "file": CORRECTION,
+        "sha256": _sha256(folder / CORRECTION),
+        "fitted_on": FITTED_ON,
+        "listings": {name: of.listings for name, of in fitted.items()},
+        "shrinkage": {name: of.shrinkage for name, of in fitted.items()},
+    }
 
 
 def params_digest(params: Params) -> str:
@@ -142,30 +183,47 @@ def _save(folder: pathlib.Path, shard: _Shard, arrays: dict[str, np.ndarray], dt
     return {"split": shard.split, "rows": shard.stop - shard.start, "files": files}
 
 
-def _verified(folder: pathlib.Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """The leading shards that an earlier export of the same facts wrote and that are still as it wrote them."""
+def _verified(folder: pathlib.Path, facts: dict[str, Any]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """What is noted of the correction, and the leading shards, of what an earlier export of the same facts wrote.
+
+    Only what is still as it was written; shards that were corrected by what is not, are not. The rest is removed.
+    """
+    noted: dict[str, Any] = {"shards": []}
     for name in (PARTIAL, MANIFEST):
         path = folder / name
         if path.exists():
-            noted = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
             (folder / MANIFEST).unlink(missing_ok=True)  # until everything is there again
-            if noted["facts"] == json.loads(json.dumps(facts)):
+            if found["facts"] == json.loads(json.dumps(facts)):
+                noted = found
                 break
-    else:
-        noted = {"shards": []}
     good: list[dict[str, Any]] = []
-    for shard in noted["shards"] if noted.get("facts") == json.loads(json.dumps(facts)) else []:
-        if any(not (folder / name).exists() or _sha256(folder / name) != sha for name, sha in shard["files"].items()):
+    fitted = noted.get("correction")
+    if fitted is not None and not _as_written(folder, {fitted["file"]: fitted["sha256"]}):
+        fitted, noted = None, {"shards": []}
+    for shard in noted["shards"]:
+        if not _as_written(folder, shard["files"]):
             break
         good.append(shard)
-    kept = {name for shard in good for name in shard["files"]}
-    for path in folder.glob("*.npy"):
+    kept = {name for shard in good for name in shard["files"]} | ({fitted["file"]} if fitted else set())
+    for path in (*folder.glob("*.npy"), folder / CORRECTION):
         if path.name not in kept:
-            path.unlink()
-    return good
+            path.unlink(missing_ok=True)
+    return fitted, good
 
 
-def _finish(run: Run, facts: dict[str, Any], shards: list[_Shard], written: list[dict[str, Any]]) -> None:
+def _as_written(folder: pathlib.Path, files: dict[str, str]) -> bool:
+    """Whether files are there with the digests that were noted."""
+    return all((folder / name).exists() and _sha256(folder / name) == sha for name, sha in files.items())
+
+
+def _finish(
+    run: Run,
+    facts: dict[str, Any],
+    fitted: dict[str, Any] | None,
+    shards: list[_Shard],
+    written: list[dict[str, Any]],
+) -> None:
     folder, ids = run.folder.embeddings, 0
     with (folder / IDS).open("w", encoding="utf-8") as file:
         for split in dict.fromkeys(shard.split for shard in shards):
@@ -176,7 +234,8 @@ def _finish(run: Run, facts: dict[str, Any], shards: list[_Shard], written: list
     if ids != rows:
         raise DataError(f"{rows} embeddings for {ids} listings: delete {folder} and export again")
     first = np.load(folder / next(iter(written[0]["files"])), mmap_mode="r", allow_pickle=False)
-    manifest = {"rows": rows, "dim": int(first.shape[1]), "ids": IDS, "facts": facts, "shards": written}
+    manifest = {"rows": rows, "dim": int(first.shape[1]), "ids": IDS, "facts": facts, "correction": fitted}
+    manifest["shards"] = written
     _write(folder / MANIFEST, manifest)
     (folder / PARTIAL).unlink(missing_ok=True)
 

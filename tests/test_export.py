@@ -139,3 +139,39 @@ def test_without_a_checkpoint_there_is_nothing_to_export(three_modalities, tmp_p
 def test_an_unknown_split_is_refused(three_modalities, trained, capsys):
     assert runs.run(three_modalities, trained, EXPORT, "--config.export.split=tran") == 65
     assert "the catalogue has train, val, gallery, query" in capsys.readouterr().err
+
+
+def test_vectors_are_corrected_by_what_is_stored_beside_them(three_modalities, trained):
+    folder, names = trained / "embeddings", ("embeddings", "image", "text", "table")
+    options = ("--config.export.per_modality=True", "--config.evaluate.batch_size=8")
+    assert runs.run(three_modalities, trained, EXPORT, *options) == 0
+    plain = {name: exported(trained, name)[0] for name in names}
+    assert not (folder / "correction.npz").exists()
+
+    options = (*options, "--config.export.correction=whitening")
+    assert runs.run(three_modalities, trained, EXPORT, *options) == 0
+    stored = np.load(folder / "correction.npz", allow_pickle=False)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["correction"]["listings"]["embeddings"] == 24
+    assert set(manifest["correction"]["shrinkage"]) == set(names)
+    corrected = {name: exported(trained, name)[0] for name in names}
+    for name in names:
+        moved = (plain[name] - stored[f"{name}/mean"]) @ stored[f"{name}/matrix"]
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        moved[~plain[name].any(axis=1)] = 0
+        np.testing.assert_allclose(corrected[name], moved, atol=1e-4)
+    assert not corrected["image"].any(axis=1).all()
+
+    # Shards are kept while what corrected them is as it was; else everything is made again.
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.np[yz]")}
+    assert runs.run(three_modalities, trained, EXPORT, *options) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.np[yz]")} == kept
+    before = (folder / "correction.npz").read_bytes()
+    (folder / "correction.npz").write_bytes(before[:-1])
+    assert runs.run(three_modalities, trained, EXPORT, *options) == 0
+    assert (folder / "correction.npz").read_bytes() == before
+    assert not {path.stat().st_mtime_ns for path in folder.glob("*.np[yz]")} & set(kept.values())
+    np.testing.assert_array_equal(exported(trained, "image")[0], corrected["image"])
+
+    assert runs.run(three_modalities, trained, EXPORT) == 0
+    assert not (folder / "correction.npz").exists()
