@@ -114,7 +114,8 @@ def test_the_figure_has_every_model_and_the_files_every_number(tmp_path, capsys)
     lines = [values["class"] for tag, values in shown.elements if tag == "polyline"]
     assert lines == [
         "line k0 solid", "line k0 dashed", "line k1 solid", "line k1 dashed", "line k2 solid", "line chance",
-        "line k0 solid", "line k0 dashed", "line k1 solid", "line k1 dashed", "line k2 solid", "line k2 dashed", "line chance",
+        "line k0 solid", "line k0 dashed", "line k1 solid", "line k1 dashed", "line k2 solid", "line k2 dashed",
+        "line chance",
     ]  # fmt: skip
     rows = shown.tables[0]
     assert rows[4][0] == "titles alone"
