@@ -7,11 +7,11 @@ from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
 COLUMNS = {
+    "f1": "of precision and recall",
     "precision": "of those called, right",
     "recall": "of the matches, found",
-    "f1": "both in one",
     "accuracy": "of all pairs, right",
-    "auc": "a match scores above another pair",
+    "auc": "matches rank above",
     "coverage": "pairs with both vectors",
 }
 """Score -> what it says."""
