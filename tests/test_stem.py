@@ -64,7 +64,8 @@ def test_of_a_patch_that_is_not_shown_no_pixel_reaches_any_state():
 
 
 def test_the_network_trains_through_it():
-    config = small_config(model__scan=False, **STEM)
+    both = {"inputs__modalities": ("image", "text")}
+    config = small_config(**STEM | both)
     network = Compiled(config)
     params = network.init(jax.random.key(0))
     batch = random_batch(config, VOCABULARY, 4)
@@ -74,7 +75,7 @@ def test_the_network_trains_through_it():
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(image))
     assert len(image["stem"]["convolutions"]) == 3
     assert "project" not in image
-    plain = small_config(model__scan=False, inputs__image__size=32)
+    plain = small_config(inputs__image__size=32, **both)
     spec = token_specs(config.inputs)["image"]
     patches = 2 * spec.sequence * spec.dim * 32
     assert network.model.flops - Compiled(plain).model.flops == flops.stem(spec, 32) - patches

@@ -28,7 +28,8 @@ class Stem(nnx.Module):
     """Convolutions of 3 x 3 with stride 2, each followed by a norm over the channels and GELU, and a linear map.
 
     A token comes from its patch and the pixels next to it. A convolution is the product of nine shifted pictures with
-    one matrix: on CPUs that is several times faster than the compiler's own convolution and its gradient.
+    one matrix: a dense layer as all others, with their beginning, decay and sharding. With its gradient it took 0.22 s
+    for 128 pictures of 64 pixels on two busy CPU cores, where the compiler's own convolution took 0.17 to 0.21 s.
     """
 
     def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
