@@ -81,6 +81,22 @@ def test_the_threshold_is_that_of_validation_and_the_scores_are_of_test(tmp_path
     assert (passport["queries"], passport["gallery"], passport["lost"]) == (6, 8, 1)
 
 
+def test_words_are_a_yardstick_of_their_own(tmp_path):
+    titles = ["red pan x1", "pan red x1", "blue lid", "lid of blue", "", "green cup 7", "cup 7 green", "teal jar"]
+    listings = [listing(number, CONFIG, title=title, fields=()) for number, title in enumerate(titles)]
+    pairs = [
+        (NAMES[0], NAMES[1], True, "val"),
+        (NAMES[2], NAMES[7], False, "val"),
+        (NAMES[5], NAMES[6], True, "test"),
+        (NAMES[2], NAMES[3], True, "test"),  # one has a word more: below the threshold of 1
+        (NAMES[4], NAMES[0], False, "test"),  # no word: never called
+    ]
+    (source,) = matching.study(subject(tmp_path, listings, PLACES, pairs)[1])["sources"]
+    assert source["words"]["threshold"] == 1.0
+    expected = {"called": 1.0, "precision": 1.0, "recall": 0.5, "coverage": round(2 / 3, 4)}
+    assert {name: source["words"]["test"][name] for name in expected} == expected
+
+
 def test_a_subset_alone_has_its_own_threshold_and_misses_what_lacks_it(tmp_path):
     _, asked = known(tmp_path)
     (source,) = matching.study(asked)["sources"]
@@ -133,4 +149,4 @@ def test_the_section_says_where_no_threshold_could_be_chosen(tmp_path):
     pairs = [(NAMES[0], NAMES[1], False, "val"), (NAMES[0], NAMES[2], True, "test")]
     scored, asked = subject(tmp_path, listings, PLACES, pairs)
     shown = report.render(dataclasses.replace(scored, findings={"matching": matching.study(asked)}))
-    assert shown.count("no validation pair with both vectors is a match: no threshold") == 4
+    assert shown.count("no validation pair with both vectors is a match: no threshold") == 5

@@ -6,6 +6,7 @@ from m5jax.report import html
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
+WORDS = "words (TF-IDF, untrained)"
 COLUMNS = {
     "f1": "of precision and recall",
     "precision": "of those called, right",
@@ -19,7 +20,7 @@ COLUMNS = {
 
 def view(finding: Finding, scored: Scored) -> dict[str, Any]:
     """What the template draws."""
-    sources = [source | {"rows": _rows(source["subsets"])} for source in finding["sources"]]
+    sources = [source | {"rows": _rows(source["subsets"] | {WORDS: source["words"]})} for source in finding["sources"]]
     return {"sources": sources, "columns": COLUMNS, "headline": _headline(finding["sources"])}
 
 

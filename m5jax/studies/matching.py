@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from m5jax.data.prepared import PAIRS
+from m5jax.data.prepared import PAIRS, Prepared
 from m5jax.embed import subsets
-from m5jax.evals import matching
+from m5jax.evals import matching, words
 from m5jax.evals.matching import Matching
 from m5jax.evals.protocols import Passport, digest
 from m5jax.evals.suite import Split
@@ -62,8 +62,9 @@ def study(subject: Subject) -> Finding:
       ``sources``: per source ``source``; ``pairs`` and ``matches``, by split; ``subsets``, per subset of modalities
       ``threshold`` and, of the validation and of the test pairs, what `evals.matching.told` tells (``val``, ``test``),
       null where validation can choose no threshold; ``best``, the subset of the largest F1 on validation, null without
-      any; and its worst errors among the test pairs, ``missed`` and ``mistaken``: ``left``, ``right``, ``left_title``,
-      ``right_title``, ``score`` (null without embedding).
+      any; ``words``, the same as a subset has, of TF-IDF cosines of title, description and table as the catalogue has
+      them, which learn nothing; and the worst errors of the best among the test pairs, ``missed`` and ``mistaken``:
+      ``left``, ``right``, ``left_title``, ``right_title``, ``score`` (null without embedding).
     """
     if not (subject.prepared.folder / PAIRS).is_file():
         return skipped("the catalogue has no pairs of which it is known whether they are one product")
@@ -131,6 +132,7 @@ def _of_source(subject: Subject, places: Places, pairs: Pairs) -> dict[str, Any]
         "pairs": _counts(pairs.split),
         "matches": _counts(pairs.split[pairs.match]),
         "subsets": {name: None if of is None else _rounded(of) for name, of in found.items()},
+        "words": _words(subject.prepared, places, pairs),
         "best": best,
         **errors,
     }
@@ -145,6 +147,23 @@ def _cosines(embedded: Mapping[str, Split], places: Places, subset: str, pairs: 
             left, right = (embedded[split].embeddings.vectors[subset][at].astype(np.float64) for split, at in sides)
             scores[row] = left @ right
     return scores
+
+
+def _words(prepared: Prepared, places: Places, pairs: Pairs) -> dict[str, Any] | None:
+    """The yardstick: pairs told by the words that both sides share."""
+    wanted = {identity for identity in {*pairs.left, *pairs.right} if identity in places}
+    splits = {places[identity][0] for identity in wanted}
+    texts: list[str] = []
+    rows: dict[str, int] = {}
+    for split in sorted(splits):
+        for identity, record in zip(prepared.ids(split), prepared.texts(split), strict=True):
+            if identity in wanted:
+                rows[identity] = len(texts)
+                texts.append(" ".join([record.title, record.description, *map(" ".join, record.fields)]))
+    left, right = (np.asarray([rows.get(of, -1) for of in side], np.int64) for side in (pairs.left, pairs.right))
+    scores, val, test = words.cosines(texts, left, right), pairs.split == VAL, pairs.split == TEST
+    found = matching.matching(scores[val], pairs.match[val], scores[test], pairs.match[test])
+    return None if found is None else _rounded(found)
 
 
 def _shown(embedded: Mapping[str, Split], places: Places, pairs: Pairs, row: int, score: float) -> dict[str, Any]:
