@@ -79,7 +79,7 @@ def test_arrows_point_down():
     above = {"m5jax.train", "m5jax.evaluate", "m5jax.export", "m5jax.main", "m5jax.run", "m5jax.step"}
     for path in MODULES:
         room = path.relative_to(PACKAGE).parts[0]
-        if room in (*FROM_THE_GROUND, "models", "objectives", "evals", "validation"):
+        if room in (*FROM_THE_GROUND, "models", "objectives", "evals", "studies", "comparison", "report", "validation"):
             assert not above & {".".join(name.split(".")[:2]) for name in imports(path)}, path
         if room in (*FROM_THE_GROUND, "objectives", "validation"):
             assert not any(name.startswith("m5jax.models") for name in imports(path)), path
