@@ -62,10 +62,12 @@ class Row:
 
     @property
     def best(self) -> str:
-        """The one subset of the highest value; empty where there is no such."""
+        """The one subset of the highest value; empty where there is no such, and of a spread or a coverage."""
+        if self.name == "coverage" or self.name.endswith("_std"):
+            return ""
         known = [value for value in self.values.values() if value is not None]
         winners = [subset for subset, value in self.values.items() if value is not None and value == max(known)]
-        return winners[0] if len(winners) == 1 and len(known) > 1 and self.name != "coverage" else ""
+        return winners[0] if len(winners) == 1 and len(known) > 1 else ""
 
 
 @dataclasses.dataclass(frozen=True)
