@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from m5jax.objectives.numerics import normalise
 
-QUERIES = 512  # compared at once, with
-BLOCK = 4096  # gallery rows on each device: 8 MiB of scores stay in a CPU's cache, and larger ones cost page faults
+QUERIES = 256  # compared at once, with
+BLOCK = 4096  # gallery rows on each device: 4 MiB of scores stay in a CPU's cache; with 8 it takes 1.6 times as long
 SMALL = 1024  # the block of a gallery of no more rows, so that little is padded
 GROUPS = 256  # parts of a block, each known by its largest score
 FEW = (4, 16, 48)  # groups looked into: the first of these that holds all that beat what a query has
