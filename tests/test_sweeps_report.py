@@ -95,6 +95,16 @@ def test_charts_tables_and_counts_are_those_of_the_finding(tmp_path, corrupted):
     assert side[len(corrupted)] in " ".join(page.text.split())
 
 
+def test_a_score_without_an_interval_is_shown_without_one(tmp_path):
+    splits = {split: [listing(n, small_config()) for n in range(3)] for split in ("gallery", "query")}
+    accuracy = "classification/head/accuracy"
+    made = finding(LINES, (CATEGORY, accuracy))
+    for line in made["sweeps"].values():
+        del line["scores"][accuracy]["lost_between"]
+    page = Page(report.render(dataclasses.replace(make_scored(tmp_path, splits), findings={"sweeps": made})))
+    assert page.captioned(accuracy)["missing titles"] == ["0.900", "0.800", "0.620", "0.780", "0.280", "–"]
+
+
 def test_lines_have_looks_and_bars_that_stay_inside_the_frame():
     x = np.asarray([0.0, 50.0, 100.0])
     curves = {"model": (x, np.asarray([90.0, 60.0, 30.0])), "chance": (x, np.full(3, 10.0))}
