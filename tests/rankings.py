@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from m5jax.evals import retrieval
+from m5jax.evals.relevance import LabelSets
+
 
 def random(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
@@ -25,3 +28,17 @@ def slow_ranking(queries, gallery, query_valid, gallery_valid, exclude):
         rows = [row for row in range(len(gallery)) if query_valid[query] and gallery_valid[row] and row != own]
         rankings.append(sorted(rows, key=lambda row, query=query: (-cosines[query, row], row)))
     return rankings, cosines
+
+
+def evaluate(queries, gallery, query_labels, gallery_labels, **options):
+    """Retrieval at a few ranks with every row valid, unless told otherwise; labels are numbers, or sets of numbers."""
+    options = {
+        "ks": (1, 2, 5),
+        "query_valid": np.ones(len(queries), bool),
+        "gallery_valid": np.ones(len(gallery), bool),
+    } | options
+    sides = [
+        LabelSets.of(labels) if any(isinstance(label, set) for label in labels) else np.asarray(labels, int)
+        for labels in (query_labels, gallery_labels)
+    ]
+    return retrieval.evaluate(queries, gallery, *sides, **options)

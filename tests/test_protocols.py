@@ -8,28 +8,14 @@ import pytest
 from conftest import SHARED, needs_shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rankings import random, signs, unit
+from rankings import evaluate, random, signs, unit
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from m5jax.evals import protocols, ranking, relevance, retrieval
+from m5jax.evals import protocols, ranking, relevance
 from m5jax.evals.relevance import LabelSets
 from m5jax.evals.task import own_rows
 
 RELEASED = SHARED / "golden" / "retrieval_metrics"
-
-
-def evaluate(queries, gallery, query_labels, gallery_labels, **options):
-    """Labels are numbers, or sets of numbers."""
-    options = {
-        "ks": (1, 2, 5),
-        "query_valid": np.ones(len(queries), bool),
-        "gallery_valid": np.ones(len(gallery), bool),
-    } | options
-    sides = [
-        LabelSets.of(labels) if any(isinstance(label, set) for label in labels) else np.asarray(labels, int)
-        for labels in (query_labels, gallery_labels)
-    ]
-    return retrieval.evaluate(queries, gallery, *sides, **options)
 
 
 def line(*places):

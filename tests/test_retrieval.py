@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rankings import random, signs, slow_ranking, unit
+from rankings import evaluate, random, signs, slow_ranking, unit
 from sklearn.metrics import average_precision_score
 
 from m5jax.evals import retrieval, search
-
-
-def evaluate(queries, gallery, query_labels, gallery_labels, **options):
-    options = {
-        "ks": (1, 2, 5),
-        "query_valid": np.ones(len(queries), bool),
-        "gallery_valid": np.ones(len(gallery), bool),
-    } | options
-    return retrieval.evaluate(
-        queries, gallery, np.asarray(query_labels, int), np.asarray(gallery_labels, int), **options
-    )
 
 
 def fan(*degrees):

@@ -186,6 +186,7 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+    # A damaged archive shows itself in all these ways: bytes cut off or flipped in a member, its header or its packing.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         why = "it holds pickled objects, which could run code" if "allow_pickle" in str(error) else error
         raise DataError(f"{path} cannot be read: {why}. Write it again with numpy.savez, arrays alone") from error
