@@ -41,6 +41,10 @@ class ImageInput:
         " source=features",
     )
 
+    classes: int = setting(
+        0, "classes of a detector of which each feature row carries the shares, as further columns; 0 = none", low=0
+    )
+
     @property
     def geometry(self) -> int:
         """Columns of a feature row that say where its region lies, behind the vector."""
@@ -75,9 +79,16 @@ class TableInput:
     )
     masking: str = setting(
         "entity",
-        "what its masked objective hides: whole names or values (SCALE), or pieces",
-        choices=("entity", "token"),
+        "what its masked objective hides: whole names or values (SCALE), or pieces, or nothing (K3M asks for links)",
+        choices=("entity", "token", "none"),
     )
+    triples: int = setting(
+        0, "names and values told apart as triples of a graph, so many at most (K3M); 0 = one sequence alone", low=0
+    )
+    asked: int = setting(
+        0, "properties hidden in training and asked for, by link prediction; with triples above 0", low=0
+    )
+    asked_length: int = setting(8, "tokens of an asked property, and of its value", low=1, high=512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +161,10 @@ class Inputs:
         choices=("masked", "zeros"),
     )
     mask_rate: float = setting(0.15, "share of tokens the masked objectives select", low=0.0, high=0.9)
+    mask_one: bool = setting(False, "mask in one modality of a listing at a time (UNITER)")
+    mismatch: float = setting(
+        0.0, "chance that training shows the next listing's picture, for config.objective.matching", low=0.0, high=0.9
+    )
     drop_modality: float = setting(
         0.0, "chance that training hides a present modality (one always stays)", low=0.0, high=0.9
     )
@@ -239,8 +254,20 @@ class Corruption:
 
 CLEAN = Corruption()
 
-_TRAINING_ONLY = {"crop", "flip", "jitter", "shuffle", "masking", "mask_rate", "drop_modality"}
-_MODEL_ONLY = {"patch", "tubelet", "block", "length", "with_table", "markers", "missing"}
+_TRAINING_ONLY = {
+    "crop",
+    "flip",
+    "jitter",
+    "shuffle",
+    "masking",
+    "mask_rate",
+    "drop_modality",
+    "mask_one",
+    "mismatch",
+    "asked",
+    "asked_length",
+}
+_MODEL_ONLY = {"patch", "tubelet", "block", "length", "with_table", "markers", "missing", "triples"}
 _RECORDS_ONLY = {"record"}
 
 

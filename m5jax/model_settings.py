@@ -18,6 +18,7 @@ class Tower:
     layers: int = setting(2, "blocks", low=1, high=100)
     heads: int = setting(4, "attention heads; divides config.model.width", low=1)
     hidden: int = setting(0, "hidden units of the feed-forward; 0 = four times the width", low=0)
+    width: int = setting(0, "size of its states; 0 = config.model.width; SCALE knows one width", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,33 @@ class Positions:
     fusion: int = setting(0, "joint sequence, with blocks=released", low=0)
 
 
+FAMILIES = (
+    "scale",
+    "k3m",
+    "unimodal",
+    "vl_bert",
+    "visualbert",
+    "uniter",
+    "vilbert",
+    "lxmert",
+    "clip",
+    "capture",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """K3M's structure aggregation: what a listing's triples add to its vector."""
+
+    heads: int = setting(0, "attention heads over the triples; 0 = without, K3M has 8", low=0)
+    slope: float = setting(0.01, "of the leaky ReLU in its scores", low=0.0, high=1.0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """The network."""
 
-    family: str = setting("scale", "which model", choices=("scale",))
+    family: str = setting("scale", "which model (m5jax/models/families.py)", choices=FAMILIES)
     blocks: str = setting(
         "pre_norm",
         "pre_norm: every tower normalises before its sublayers and at its end, the joint transformer tells modalities"
@@ -47,6 +70,15 @@ class Model:
     tokens: Tower = section(Tower)
     grids: Tower = section(Tower)
     fusion: Tower = section(Tower)
+    fuse: str = setting(
+        "none",
+        "initial-interactive fusion, what a modality's encoder says with what the others made of it: the latter alone,"
+        " their mean, gates that weigh both, gates that choose one (K3M)",
+        choices=("none", "mean", "soft", "hard"),
+    )
+    fuse_temperature: float = setting(1.0, "of the choice, with fuse=hard", low=1e-3, high=100.0)
+    fuse_per: str = setting("dimension", "what a gate is about", choices=("dimension", "token"))
+    structure: Structure = section(Structure)
     share: bool = setting(
         False, "as released: the table is read by the text's encoder and head, the clip by the picture's encoder"
     )
@@ -126,6 +158,28 @@ class Objective:
     masked_entity: float = setting(1.0, "weight on names and values of the table", low=0.0)
     masked_frame: float = setting(1.0, "weight on the video", low=0.0)
     masked_audio: float = setting(1.0, "weight on the sound", low=0.0)
+    region_target: str = setting(
+        "regression",
+        "what the masked objective on the picture predicts: the region's numbers, the classes a detector saw in it"
+        " (inputs.image.classes), or which region it is among those of the batch (noise-contrastive)",
+        choices=("regression", "classes", "nce"),
+    )
+    matching: float = setting(
+        0.0, "weight of telling whether picture and text are of one listing; needs config.inputs.mismatch", low=0.0
+    )
+    word_region: float = setting(
+        0.0, "weight of aligning words and regions by optimal transport (UNITER); needs matching", low=0.0
+    )
+    link_prediction: float = setting(
+        0.0, "weight of telling the value of a property that is hidden (K3M); needs config.inputs.table.asked", low=0.0
+    )
+    link_score: str = setting(
+        "margin",
+        "how link prediction is asked: translation distance with a margin, or softmax over the batch's values",
+        choices=("margin", "softmax"),
+    )
+    link_margin: float = setting(1.0, "gap between right and wrong distances, with link_score=margin", low=0.0)
+    link_negatives: int = setting(4, "wrong ones per triple, half of items and half of values, with margin", low=1)
     classification: float = setting(0.0, "weight of telling the class of a listing, for fine-tuning", low=0.0)
     classes: str = setting(
         "category",

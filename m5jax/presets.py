@@ -34,6 +34,21 @@ def scale_released(config: Any) -> None:
     config.objective.regression = "raw"
 
 
+def k3m_paper(config: Any) -> None:
+    """What K3M's paper means (spec section 8.3): image-text co-attention, hard choice between two, eight heads."""
+    config.model.family, config.model.blocks = "k3m", "released"
+    config.model.pool, config.model.readout, config.model.stem = "mean", "fusion", "patch"
+    config.model.fuse, config.model.fuse_per = "hard", "dimension"
+    config.model.structure.heads = 8
+    config.inputs.table.masking = "none"
+    config.inputs.table.markers = False
+    config.inputs.table.triples, config.inputs.table.asked = 16, 2
+    config.objective.harmony = "off"
+    for name in ("contrastive", "classification", "matching", "word_region", *TASKS):
+        config.objective[name] = 0.0
+    config.objective.masked_language = config.objective.masked_region = config.objective.link_prediction = 1.0
+
+
 def full_size(config: Any) -> None:
     """Widths, depths, lengths and schedule of the paper (spec sections 2.1 and 4): five epochs of M5Product."""
     config.model.width, config.model.projection = 768, 1024

@@ -22,6 +22,10 @@ class TokenSpec:
       block: size of one token along each axis of `grid` but the last.
       dtype: numpy name of the array's dtype in a batch; int8 comes with a scale a row.
       geometry: numbers that say where a token lies, beside its values: 5 for regions with boxes, otherwise 0.
+      classes: shares of a detector's classes that a token has beside its values; otherwise 0.
+      triples: names and values of a table that are told apart as triples, at most; 0 = none.
+      asked: of these, hidden and asked for in training.
+      asked_length: tokens of an asked name, and of its value.
     """
 
     name: str
@@ -32,6 +36,10 @@ class TokenSpec:
     block: tuple[int, ...] = ()
     dtype: str = "int32"
     geometry: int = 0
+    classes: int = 0
+    triples: int = 0
+    asked: int = 0
+    asked_length: int = 0
 
     @functools.cached_property
     def dim(self) -> int:
@@ -70,11 +78,16 @@ def token_specs(inputs: Inputs) -> dict[str, TokenSpec]:
             length = getattr(inputs, name).length
             # Whole entities are masked in a table: room for one longer than the average share.
             specs[name] = TokenSpec(name, TEXT_KIND, length, _capacity(length, rate) + (name == "table") * 4)
+            if name == "table" and inputs.table.triples:
+                graph = {key: getattr(inputs.table, key) for key in ("triples", "asked", "asked_length")}
+                specs[name] = dataclasses.replace(specs[name], **graph)
             continue
         media = getattr(inputs, name)
         if media.source == "features":
             spec = _grid_spec(name, (media.feature_rows, media.feature_dim), (1,), media.stored, rate)
-            specs[name] = dataclasses.replace(spec, geometry=inputs.image.geometry if name == "image" else 0)
+            specs[name] = spec
+            if name == "image":
+                specs[name] = dataclasses.replace(spec, geometry=media.geometry, classes=media.classes)
         elif name == "image":
             specs[name] = _grid_spec(name, (media.size, media.size, 3), (media.patch, media.patch), "uint8", rate)
         elif name == "video":

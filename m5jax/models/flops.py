@@ -15,6 +15,7 @@ TRAINING = 3  # a training step costs a forward pass and, for both factors of ea
 
 def stack(tokens: int, tower: Tower, width: int) -> float:
     """A tower over one listing's sequence: projections, feed-forward, and the attention products."""
+    width = tower.width or width
     hidden = tower.hidden or 4 * width
     per_token = 2 * width * (4 * width + 2 * hidden)
     return tower.layers * (tokens * per_token + 4 * tokens * tokens * width)
@@ -30,6 +31,17 @@ def stem(spec: TokenSpec, width: int) -> float:
     return total
 
 
+def embedding(spec: TokenSpec, width: int) -> float:
+    """From one listing's blocks, and their boxes, to states; a table of embeddings is read, not computed."""
+    return 2 * spec.sequence * (spec.dim + spec.geometry) * width if spec.kind == "grid" else 0
+
+
+def masked_head(spec: TokenSpec, width: int, vocabulary: int, outputs: int = 0) -> float:
+    """The masked objective's head at the selected positions; `outputs` as in `heads.MaskedHead`."""
+    told = vocabulary if spec.kind == "tokens" else outputs or spec.dim
+    return 2 * spec.masked * width * (width + told)
+
+
 def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int) -> float:
     """Forward pass of SCALE over one listing with everything present and the configured objectives on."""
     model, width, objective = config.model, config.model.width, config.objective
@@ -38,12 +50,12 @@ def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
         total += stack(spec.sequence, model.tokens if spec.kind == "tokens" else model.grids, width)
         if name == "image" and model.stem == "convolutions":
             total += stem(spec, width)
-        elif spec.kind == "grid":
-            total += 2 * spec.sequence * (spec.dim + spec.geometry) * width
+        else:
+            total += embedding(spec, width)
         if objective.contrastive:
             total += 2 * width * model.projection
         if getattr(objective, modalities.TABLE[name].objective):
-            total += 2 * spec.masked * width * (width + (vocabulary if spec.kind == "tokens" else spec.dim))
+            total += masked_head(spec, width, vocabulary)
     if objective.classification:
         total += 2 * model.projection * (len(specs) * width + classes)
     return float(total)

@@ -1,13 +1,33 @@
 """What predicts: contrastive projections, and the masked objectives' heads."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from m5jax.model_settings import Model
+from m5jax.model_settings import Model, Objective
 from m5jax.models.layers import dropout, encoder_layout, gelu, linear, norm
 from m5jax.token_spec import TokenSpec
+
+MAX_LOG_SCALE = math.log(100.0)  # as CLIP (Radford et al. 2021, section 2.5): sharper logits are unstable
+
+
+class Comparing(nnx.Module):
+    """What a network that compares embeddings has: the temperature of the contrastive objective, trained if `used`."""
+
+    def __init__(self, objective: Objective, used: bool = True):
+        self.fixed_temperature = objective.temperature
+        if used and objective.learn_temperature:
+            # Trained as log(1/temperature): always positive, and a step of one size means the same everywhere.
+            self.log_scale = nnx.Param(jnp.full((), -math.log(self.fixed_temperature), jnp.float32))
+
+    def temperature(self) -> Float[Array, ""]:
+        """The contrastive objective's temperature; a trained one is bounded from below."""
+        if "log_scale" not in vars(self):
+            return jnp.float32(self.fixed_temperature)
+        return jnp.exp(-jnp.minimum(self.log_scale[...], MAX_LOG_SCALE))
 
 
 def pool(states: Float[Array, "b l d"], mask: Bool[Array, "b l"], how: str) -> Float[Array, "b d"]:
@@ -32,22 +52,34 @@ class Pooler(nnx.Module):
 
 
 class MaskedHead(nnx.Module):
-    """Dense, GELU, norm, then the vocabulary (tied) or the numbers of a block."""
+    """Dense, GELU, norm, then the vocabulary (tied) or the numbers of a block.
 
-    def __init__(self, spec: TokenSpec, vocabulary: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        layout = encoder_layout(config)
-        self.dense = linear(config.width, config.width, layout, dtype, rngs)
-        self.norm = norm(config.width, layout, dtype, rngs)
+    `width` is that of the states, 0 = config.width; `outputs` how many numbers are told of a block, 0 = its own.
+    """
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        vocabulary: int,
+        config: Model,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+        width: int = 0,
+        outputs: int = 0,
+    ):
+        layout, width = encoder_layout(config), width or config.width
+        self.dense = linear(width, width, layout, dtype, rngs)
+        self.norm = norm(width, layout, dtype, rngs)
         if spec.kind == "tokens":
             self.bias = nnx.Param(jnp.zeros(vocabulary))
         else:
-            self.predict = linear(config.width, spec.dim, layout, dtype, rngs)
+            self.predict = linear(width, outputs or spec.dim, layout, dtype, rngs)
         self.kind = spec.kind
 
-    def __call__(self, states: Float[Array, "b k d"], vocabulary: nnx.Embed) -> Float[Array, "b k v"]:
-        """Logits over the vocabulary, or block values, float32."""
+    def __call__(self, states: Float[Array, "b k d"], vocabulary: nnx.Embed | None) -> Float[Array, "b k v"]:
+        """Logits over the vocabulary, or block values, float32; a model of pictures alone has no vocabulary."""
         states = self.norm(gelu(self.dense(states)))
-        if self.kind == "tokens":
+        if vocabulary is not None and self.kind == "tokens":
             return vocabulary.attend(states).astype(jnp.float32) + self.bias[...]
         return self.predict(states).astype(jnp.float32)
 
@@ -59,9 +91,10 @@ class Classifier(nnx.Module):
     product vector.
     """
 
-    def __init__(self, modalities: int, classes: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, modalities: int, classes: int, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs, width: int = 0):
+        """`width` is that of a modality's vector, 0 = config.width."""
         layout = encoder_layout(config)
-        self.dense = linear(modalities * config.width, config.projection, layout, dtype, rngs)
+        self.dense = linear(modalities * (width or config.width), config.projection, layout, dtype, rngs)
         self.predict = linear(config.projection, classes, layout, dtype, rngs)
         self.rate = config.dropout
 

@@ -50,6 +50,8 @@ class Layout:
 _NORMAL, _LECUN = nnx.initializers.normal(0.02), nnx.initializers.lecun_normal()
 PRE_NORM = Layout(False, True, gelu, 1e-6, _LECUN, _LECUN)
 BERT = Layout(True, False, gelu, 1e-12, _NORMAL, _NORMAL)
+# CLIP's towers (Radford et al. 2021).
+CLIP = Layout(False, True, quick_gelu, 1e-5, _NORMAL, _NORMAL)
 # The released joint transformer, taken over from CLIP4Clip; its qkv keeps PyTorch's default.
 CLIP4CLIP = Layout(False, False, quick_gelu, 1e-12, _NORMAL, nnx.initializers.xavier_uniform())
 
@@ -93,16 +95,52 @@ class Attention(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], read: Sequence[int] | None = None
+        self, x: Float[Array, "b l d"], mask: Bool[Array, "b *q l"], read: Sequence[int] | None = None
     ) -> Float[Array, "b _ d"]:
         """What the tokens at the places `read` (None = all) gather from all that the mask shows.
 
-        A listing with no token at all gets the mean of the values: finite, and never read.
+        The mask is [B, L], or [B, L, L] where every token sees others of its own. A listing with no token at all gets
+        the mean of the values: finite, and never read.
         """
         query, key, value = jnp.moveaxis(self.qkv(x), -3, 0)
         query = query if read is None else query[:, np.asarray(read)]
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, None, :])
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=_for_heads(mask))
         return self.out(mixed)
+
+
+def _for_heads(mask: Bool[Array, "b *q l"]) -> Bool[Array, "b 1 q l"]:
+    return mask[:, None] if mask.ndim == 3 else mask[:, None, None]
+
+
+class CrossAttention(nnx.Module):
+    """Multi-head attention of one sequence to another of possibly another width (Lu et al., ViLBERT, section 2.1)."""
+
+    def __init__(
+        self,
+        own: int,
+        other: int,
+        width: int,
+        heads: int,
+        layout: Layout,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        """`own`, `other`: widths of the sequences; `width`: of the attention."""
+        size = width // heads
+        self.query = nnx.LinearGeneral(own, (heads, size), kernel_init=layout.init_qkv, dtype=dtype, rngs=rngs)
+        self.kv = nnx.LinearGeneral(other, (2, heads, size), kernel_init=layout.init_qkv, dtype=dtype, rngs=rngs)
+        self.out = nnx.LinearGeneral((heads, size), own, axis=(-2, -1), kernel_init=layout.init, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "b l d"], other: Float[Array, "b n e"], mask: Bool[Array, "b n"]
+    ) -> Float[Array, "b l d"]:
+        """What every token of x gathers from what the mask shows of the other sequence; zeros where it shows nothing.
+
+        Zeros, so that a listing without the other modality is what its own one makes it.
+        """
+        key, value = jnp.moveaxis(self.kv(other), -3, 0)
+        mixed = jax.nn.dot_product_attention(self.query(x), key, value, mask=_for_heads(mask))
+        return jnp.where(mask.any(-1)[:, None, None], self.out(mixed), 0.0).astype(x.dtype)
 
 
 class FeedForward(nnx.Module):
@@ -122,7 +160,7 @@ class Block(nnx.Module):
     """Attention, then feed-forward, each added to what came in."""
 
     def __init__(self, tower: Tower, layout: Layout, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        width = config.width
+        width = tower.width or config.width
         self.norm_attention = norm(width, layout, dtype, rngs)
         self.attention = Attention(width, tower.heads, layout, dtype, rngs)
         self.norm_mlp = norm(width, layout, dtype, rngs)
@@ -132,7 +170,7 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "b l d"],
-        mask: Bool[Array, "b l"],
+        mask: Bool[Array, "b *q l"],
         key: Key[Array, ""] | None,
         read: Sequence[int] | None = None,
     ) -> Float[Array, "b _ d"]:
@@ -156,13 +194,13 @@ class Stack(nnx.Module):
         make = nnx.vmap(lambda forked: Block(tower, layout, config, dtype, forked), in_axes=0, out_axes=0)
         self.blocks = make(rngs.split(tower.layers))
         if layout.last_norm:
-            self.norm = norm(config.width, layout, dtype, rngs)
+            self.norm = norm(tower.width or config.width, layout, dtype, rngs)
         self.layers, self.scan, self.remat, self.last_norm = tower.layers, config.scan, config.remat, layout.last_norm
 
     def __call__(
         self,
         x: Float[Array, "b l d"],
-        mask: Bool[Array, "b l"],
+        mask: Bool[Array, "b *q l"],
         key: Key[Array, ""] | None,
         read: Sequence[int] | None = None,
     ) -> Float[Array, "b _ d"]:

@@ -22,10 +22,8 @@ from m5jax.models.scale_network import HARMONY_ORDER, Masks, Scale, States
 from m5jax.objectives import harmony, numerics
 from m5jax.objectives.classification import classification
 from m5jax.objectives.contrastive import contrastive, pair_total
-from m5jax.objectives.masked import PerListing, masked_blocks, masked_tokens
+from m5jax.objectives.masked import PerListing, flatness, masked_blocks, masked_tokens
 from m5jax.token_spec import TokenSpec
-
-FLAT_PIXELS, FLAT = 1e-2, 1e-6
 
 
 def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int = 0) -> Model:
@@ -185,5 +183,4 @@ def _masked(network: Scale, spec: TokenSpec, arrays: dict, states: Array, scale:
     targets = masked.get("targets")
     if targets is None:
         targets = jnp.take_along_axis(to_blocks(arrays["values"], spec, arrays.get("scale")), positions, 1)
-    flat = None if regression == "raw" else FLAT_PIXELS if spec.dtype == "uint8" else FLAT
-    return masked_blocks(predictions, targets, valid, scale, flat)
+    return masked_blocks(predictions, targets, valid, scale, flatness(spec.dtype, regression))

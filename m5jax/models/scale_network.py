@@ -1,7 +1,5 @@
 """The network of SCALE: per modality an embedder, an encoder, a pooler and a masked head; one joint transformer."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -10,12 +8,11 @@ from jaxtyping import Array, Bool, Float
 from m5jax.config import Config
 from m5jax.models.encoders import embedder
 from m5jax.models.fusion import Fusion
-from m5jax.models.heads import Classifier, MaskedHead, Pooler, pool
+from m5jax.models.heads import Classifier, Comparing, MaskedHead, Pooler, pool
 from m5jax.models.interface import Batch
 from m5jax.models.layers import Stack, encoder_layout
 from m5jax.token_spec import TokenSpec
 
-MAX_LOG_SCALE = math.log(100.0)  # as CLIP (Radford et al. 2021, section 2.5): sharper logits are unstable
 # The release's orders. They matter: its harmony matrix is not symmetric, its joint sequence has one position a place.
 HARMONY_ORDER = ("text", "image", "table", "video", "audio")
 FUSION_ORDER = ("text", "table", "image", "video", "audio")
@@ -30,10 +27,11 @@ States = dict[str, Float[Array, "b _ d"]]
 Masks = dict[str, Bool[Array, "b _"]]
 
 
-class Scale(nnx.Module):
+class Scale(Comparing):
     """The parts of the network, and the passes through them."""
 
     def __init__(self, config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int, rngs: nnx.Rngs):
+        super().__init__(config.objective)
         dtype, model = jnp.dtype(config.precision), config.model
         init = nnx.initializers.normal(0.02)
         self.names = tuple(name for name in HARMONY_ORDER if name in specs)
@@ -51,10 +49,6 @@ class Scale(nnx.Module):
         self.poolers = nnx.Dict({n: Pooler(model, dtype, rngs) for n in self.names})
         self.fusion = Fusion(tokens, model, dtype, rngs)
         self.heads = nnx.Dict({n: MaskedHead(specs[n], vocabulary, model, dtype, rngs) for n in owners["head"]})
-        self.fixed_temperature = config.objective.temperature
-        if config.objective.learn_temperature:
-            # Trained as log(1/temperature): always positive, and a step of one size means the same everywhere.
-            self.log_scale = nnx.Param(jnp.full((), -math.log(self.fixed_temperature), jnp.float32))
         if config.objective.harmony != "off" and config.objective.harmony_source == "free":
             self.harmony = nnx.Param(jnp.zeros((len(self.names), len(self.names)), jnp.float32))
         if classes and config.objective.classification:
@@ -82,12 +76,6 @@ class Scale(nnx.Module):
     def predict(self, name: str, states: Float[Array, "b k d"]) -> Float[Array, "b k v"]:
         """What the masked head of a modality makes of states: logits, or numbers of blocks."""
         return self.heads[self.lender["head"][name]](states, self.vocabulary)
-
-    def temperature(self) -> Float[Array, ""]:
-        """The contrastive objective's temperature; a trained one is bounded from below."""
-        if "log_scale" not in vars(self):
-            return jnp.float32(self.fixed_temperature)
-        return jnp.exp(-jnp.minimum(self.log_scale[...], MAX_LOG_SCALE))
 
 
 def _lenders(part: str, names: tuple[str, ...], share: bool) -> dict[str, str]:
