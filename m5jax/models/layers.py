@@ -5,6 +5,7 @@ Modules hold parameters only; randomness is an argument (None = evaluation). B l
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,20 @@ def dropout(x: Array, rate: float, key: Key[Array, ""] | None) -> Array:
         return x
     kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
     return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)
+
+
+def repeated(body: Callable, state: Any, layers: Any, count: int, scan: bool, remat: str) -> Any:
+    """The state after `count` layers, whose parameters lie along a leading axis of `layers`.
+
+    `body(state, layer) -> (state, None)` is one of them; `scan` and `remat` are those of `config.model`.
+    """
+    if remat != "none":
+        body = jax.checkpoint(body, policy=_REMAT[remat], prevent_cse=not scan)
+    if scan:
+        return jax.lax.scan(body, state, layers)[0]
+    for i in range(count):
+        state, _ = body(state, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
+    return state
 
 
 class Attention(nnx.Module):
@@ -211,17 +226,11 @@ class Stack(nnx.Module):
             layer_params, layer_key = layer
             return nnx.merge(graphdef, layer_params)(state, mask, layer_key), None
 
-        if self.remat != "none":
-            body = jax.checkpoint(body, policy=_REMAT[self.remat], prevent_cse=not self.scan)
         layers = (params, None if key is None else jax.random.split(key, self.layers))
         last = None
         if read is not None:
             layers, last = (jax.tree.map(lambda leaf, part=part: leaf[part], layers) for part in (slice(-1), -1))
-        if self.scan:
-            x, _ = jax.lax.scan(body, x, layers)
-        else:
-            for i in range(self.layers - (read is not None)):
-                x, _ = body(x, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
+        x = repeated(body, x, layers, self.layers - (read is not None), self.scan, self.remat)
         if last is not None:
             x = nnx.merge(graphdef, last[0])(x, mask, last[1], read)
         return self.norm(x) if self.last_norm else x
