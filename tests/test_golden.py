@@ -1,13 +1,14 @@
 """The other implementations' outputs, from their own weights; and that the check can fail."""
 
-import importlib.util
 import json
 import pathlib
+import runpy
 import shutil
 
 import numpy as np
 import pytest
 from conftest import SHARED, needs_shared
+from golden import scale
 from safetensors import numpy as safetensors_numpy
 
 from m5jax.weights import released
@@ -18,16 +19,8 @@ pytestmark = needs_shared
 
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("check_golden", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def check(tool):
-    return tool.main
+def check():
+    return runpy.run_path(str(TOOL))["main"]
 
 
 @pytest.fixture
@@ -59,10 +52,10 @@ def test_released_scale_and_bert_are_reproduced(check, capsys):
     assert check([str(GOLDEN / "scale"), str(GOLDEN / "bert")]) == 0
     line = result(capsys)
     assert line["passed"]
-    scale, bert = line["folders"].values()
-    assert len(scale["differences"]) == 28  # 26 outputs, the total, and the gradients of 175 parameters
+    release, bert = line["folders"].values()
+    assert len(release["differences"]) == 28  # 26 outputs, the total, and the gradients of 175 parameters
     assert set(bert["differences"]) == {"logits", "last_hidden_state"}
-    assert max(value for name, value in scale["differences"].items() if name != "gradient_norms") < 2e-5
+    assert max(value for name, value in release["differences"].items() if name != "gradient_norms") < 2e-5
 
 
 def test_outputs_and_gradients_that_differ_are_told(check, folder, capsys):
@@ -117,9 +110,9 @@ def test_files_that_are_not_there_or_lack_an_array_are_named(check, folder, caps
     assert [folder["passed"] for folder in folders.values()] == [False, True]
 
 
-def test_gradients_of_nan_are_no_agreement(tool, monkeypatch):
+def test_gradients_of_nan_are_no_agreement(monkeypatch):
     shapes = {"poolers": {"text": {"dense": {"kernel": np.full((2, 3), np.nan), "bias": np.ones(3)}}}}
     table = released.kernel_and_bias("bert.encoder.t_pooler.dense", "poolers/text/dense")
     norms = {"bert.encoder.t_pooler.dense.weight": 1.0, "bert.encoder.t_pooler.dense.bias": np.sqrt(3.0)}
-    monkeypatch.setattr(tool.released, "places_of", lambda _: table)
-    assert tool._gradient_differences(norms, shapes)["gradient_norms"][0] == np.inf
+    monkeypatch.setattr(released, "places_of", lambda _: table)
+    assert scale._gradient_differences(norms, shapes)["gradient_norms"][0] == np.inf
