@@ -14,6 +14,7 @@ from m5jax import questions, settings, sweep_settings
 from m5jax.data_settings import Data
 from m5jax.errors import ConfigError
 from m5jax.inputs import Inputs
+from m5jax.leaderboard_settings import Leaderboard
 from m5jax.model_settings import Model, Objective, check_model
 from m5jax.settings import section, setting
 from m5jax.sweep_settings import Sweep
@@ -72,7 +73,7 @@ class Checkpoint:
     from_scratch: bool = setting(False, "start anew although the run folder holds checkpoints (they are moved aside)")
 
 
-MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "sweep", "compare")
+MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "sweep", "leaderboard", "compare")
 STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching")
 
 
@@ -192,6 +193,7 @@ class Config:
     logging: Logging = section(Logging)
     table: Table = section(Table)
     sweep: Sweep = section(Sweep)
+    leaderboard: Leaderboard = section(Leaderboard)
     compare: Compare = section(Compare)
 
 

@@ -116,6 +116,10 @@ def _run(config: config_lib.Config) -> None:
         from m5jax.series import sweep
 
         sweep.make(config)
+    elif config.mode == "leaderboard":
+        from m5jax.leaderboard import series
+
+        series.make(config)
     elif config.mode == "compare":
         from m5jax.compare import compare
 

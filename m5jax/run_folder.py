@@ -6,7 +6,7 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import filelock
 
@@ -25,6 +25,7 @@ class RunFolder:
         self.scores = self.path / "scores.json"
         self.studies = self.path / "studies.json"
         self.passports = self.path / "passports.json"
+        self.cost = self.path / "cost.json"
         self.ranks = self.path / "ranks"
         self.evaluations = self.path / "evaluations.jsonl"
         self.report = self.path / "report.html"
@@ -38,6 +39,10 @@ class RunFolder:
     def write_config(self, config: Config) -> None:
         """Records every setting of the run."""
         self.config.write_text(json.dumps(settings.to_dict(config), indent=1), encoding="utf-8")
+
+    def write_cost(self, cost: Mapping[str, float]) -> None:
+        """Records what the model and its run cost: parameters, operations, seconds."""
+        self.cost.write_text(json.dumps(dict(cost), indent=1, allow_nan=False), encoding="utf-8")
 
 
 @contextlib.contextmanager

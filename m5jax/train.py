@@ -41,11 +41,25 @@ def train(config: Config) -> None:
     with open_run(config, training=True) as run:
         run.say(f"run folder {run.folder.path}, records {run.prepared.folder} {run.prepared.splits}")
         evaluate.check(run)
+        began = time.monotonic()
         state = _loop(run)
+        trained = time.monotonic()
         evaluate.final(run, state["params"], run.config.steps)
+        if distributed.is_lead():
+            run.folder.write_cost(_cost(run, state, trained - began, time.monotonic() - trained))
         if config.export.after_training:
             export.write(run, state["params"], run.config.steps)
         run.say(f"done: {run.folder.report}, {run.folder.scores}, {run.folder.embeddings}")
+
+
+def _cost(run: Run, state: step.State, training: float, evaluation: float) -> dict[str, float]:
+    """What the model and its run cost, as `cost.json` holds it; the seconds are those of this attempt."""
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state["params"])),
+        "flops": run.model.flops,
+        "training_s": round(training, 1),
+        "evaluation_s": round(evaluation, 1),
+    }
 
 
 def _loop(run: Run) -> step.State:

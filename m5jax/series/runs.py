@@ -46,6 +46,8 @@ class Result:
       records: digest of the prepared records.
       code: digest of the source files that ran.
       commit: theirs, see `source.commit`; None if it is not known.
+      cost: parameters, forward operations of a listing ("flops"), "training_s" and "evaluation_s", as in `cost.json`;
+        empty of a run that was made before there was one.
     """
 
     scores: dict[str, float]
@@ -54,6 +56,7 @@ class Result:
     records: str
     code: str
     commit: str | None = None
+    cost: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Leaves the result in a run folder, whole or not at all."""
@@ -82,7 +85,8 @@ def placed(values: dict[str, Any], root: str, name: str) -> Config:
     Raises:
       ConfigError: they contradict each other.
     """
-    same = {"workdir": "", "table": settings.to_dict(config_lib.Table()), "sweep": settings.to_dict(config_lib.Sweep())}
+    of_series = {"table": config_lib.Table(), "sweep": config_lib.Sweep(), "leaderboard": config_lib.Leaderboard()}
+    same = {"workdir": ""} | {name: settings.to_dict(section) for name, section in of_series.items()}
     config = config_lib.freeze(values | same)
     return dataclasses.replace(config, workdir=str(pathlib.Path(root) / f"{name}-{settings.digest(config)[:12]}"))
 
@@ -186,6 +190,7 @@ def _train(folder: pathlib.Path) -> None:
         records=prepare(config, quiet=True).manifest["digest"],
         code=code,
         commit=commit,
+        cost=json.loads(paths.cost.read_text(encoding="utf-8")),
     ).write(folder)
 
 
