@@ -6,7 +6,7 @@ These settings are the sections `config.inputs` and `config.data.corruption`. No
 import dataclasses
 from typing import Any
 
-from m5jax import settings
+from m5jax import schemes, settings
 from m5jax.errors import ConfigError
 from m5jax.modalities import NAMES
 from m5jax.settings import section, setting
@@ -204,6 +204,10 @@ class Corruption:
     noise_table: float = _corrupted("share of the tables that are another listing's")
     noise_video: float = _corrupted("share of the clips that are another listing's")
     noise_audio: float = _corrupted("share of the sounds that are another listing's")
+    scheme: str = setting(
+        "", "one of K3M's ways to corrupt listings, in place of the above (schemes.py)", choices=("", *schemes.SCHEMES)
+    )
+    ratio: float = _corrupted("share of the listings that the scheme corrupts")
     splits: tuple[str, ...] = setting(("train",), "which splits it acts on", choices=SPLITS)
     seed: int = setting(0, "which listings they are; the same ones in every run", low=0)
     last_of: str = setting(
@@ -224,6 +228,10 @@ class Corruption:
 
     def active(self, inputs: Inputs) -> dict[str, Any]:
         """What of these settings has an effect on what a model sees, for digests; nothing if none has."""
+        if self.scheme:
+            acts = self.ratio and set(schemes.SCHEMES[self.scheme].modalities) & set(inputs.shown)
+            facts = {"scheme": self.scheme, "ratio": self.ratio, "splits": sorted(set(self.splits)), "seed": self.seed}
+            return facts if acts else {}
         missing, noise = self.ratios("missing"), self.ratios("noise")
         # What goes missing unseen decides where the last one is that stays.
         counted = self.counted(inputs) if missing.keys() & set(inputs.shown) else ()
@@ -240,6 +248,8 @@ class Corruption:
         One of a modality that records hold and this model does not see has no effect: a series of runs that use
         some of the modalities each has its ratios in common.
         """
+        beside = [f"{kind}_{name}" for kind in CORRUPTIONS for name in self.ratios(kind)]
+        schemes.check(self.scheme, self.ratio, inputs.kept, beside, self.splits)
         for kind in CORRUPTIONS:
             for name, ratio in self.ratios(kind).items():
                 where = f"config.data.corruption.{kind}_{name} = {ratio:g}"

@@ -1,7 +1,8 @@
 """What is swept, by name, and the models of a series of sweeps: the section `config.sweep`.
 
 A sweep is corruption of one kind, of one modality or of several, at growing ratios: "missing_image", "noise_text",
-"noise_image+text", each of these drawn by itself, or "missing_mixed", every modality that records hold.
+"noise_image+text", each of these drawn by itself, or "missing_mixed", every modality that records hold; or one of K3M's
+schemes: "TMR", "MNR" (`schemes.SCHEMES`).
 
 Nothing here imports jax.
 """
@@ -9,6 +10,7 @@ Nothing here imports jax.
 import dataclasses
 from collections.abc import Sequence
 
+from m5jax import schemes
 from m5jax.errors import ConfigError
 from m5jax.inputs import CORRUPTIONS, Corruption, Inputs
 from m5jax.settings import setting, suggest
@@ -67,7 +69,7 @@ def corruption(name: str, ratio: float, inputs: Inputs, splits: Sequence[str], s
 
     Args:
       name: of the sweep.
-      ratio: from 0 to 1, of every modality that it is about.
+      ratio: from 0 to 1, of every modality that it is about; of a scheme, of the listings.
       inputs: what records hold.
       splits: on which it acts.
       seed: which listings.
@@ -75,14 +77,17 @@ def corruption(name: str, ratio: float, inputs: Inputs, splits: Sequence[str], s
     Raises:
       ConfigError: no sweep is called so.
     """
+    if name in schemes.SCHEMES:
+        return Corruption(scheme=name, ratio=ratio, splits=tuple(splits), seed=seed)
     ratios = {f"{kind}_{modality}": ratio for kind, of in [_parts(name, inputs)] for modality in of}
-    return Corruption(**ratios, splits=tuple(splits), seed=seed, last_of="recorded")
+    return dataclasses.replace(Corruption(splits=tuple(splits), seed=seed, last_of="recorded"), **ratios)
 
 
 def check(sweeps: Sequence[str], ratios: Sequence[float], splits: Sequence[str], inputs: Inputs) -> None:
     """Raises ConfigError for `config.evaluate.sweeps` that cannot be made."""
     for name in sweeps:
-        _parts(name, inputs)
+        if name not in schemes.possible(inputs.kept):
+            _parts(name, inputs)
     for what, value, fix in (
         ("sweep_ratios", ratios, "a ratio above 0"),
         ("sweep_splits", splits, "the split that is corrupted"),
@@ -97,6 +102,7 @@ def _parts(name: str, inputs: Inputs) -> tuple[str, tuple[str, ...]]:
     of = inputs.kept if what == MIXED else tuple(what.split("+"))
     if kind not in CORRUPTIONS or not set(of) <= set(inputs.kept):
         known = [f"{kind}_{what}" for kind in CORRUPTIONS for what in (*inputs.kept, MIXED)]
+        known += schemes.possible(inputs.kept)
         raise ConfigError(
             f"config.evaluate.sweeps names {name!r}{suggest(name, known)}: it must be one of {', '.join(known)}, or of"
             " several modalities, as in missing_image+text"

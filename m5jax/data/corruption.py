@@ -76,16 +76,21 @@ def draw(corruption: Corruption, ids: Iterable[str], states: np.ndarray, names: 
       states: uint8 [N, 5], what the catalogue has of them.
       names: the modalities in use: others are no comfort to a listing that would lose its last one.
     """
-    digests = np.fromiter((_digest(identity) for identity in ids), np.uint64, len(states))
+    keys = digests(ids, len(states))
     present = {name: states[:, modalities.NAMES.index(name)] == State.PRESENT for name in names}
-    missing, donors = _missing(corruption, digests, present), {}
+    missing, donors = _missing(corruption, keys, present), {}
     for name, ratio in corruption.ratios("noise").items():
         if name in present:
             left = _without(present[name], missing.get(name))
-            noisy = left & (uniform(digests, corruption.seed, "noise", name) < ratio)
-            others = _others(digests, present[name], uniform(digests, corruption.seed, "donor", name))
+            noisy = left & (uniform(keys, corruption.seed, "noise", name) < ratio)
+            others = _others(keys, present[name], uniform(keys, corruption.seed, "donor", name))
             donors[name] = np.where(noisy, others, -1).astype(np.int32)
     return Plan(missing, donors)
+
+
+def digests(ids: Iterable[str], count: int) -> np.ndarray:
+    """What `uniform` takes of so many listings, by their ids: uint64 [N]."""
+    return np.fromiter((_digest(identity) for identity in ids), np.uint64, count)
 
 
 def uniform(digests: np.ndarray, *purpose: Any) -> np.ndarray:

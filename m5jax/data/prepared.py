@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m5jax import modalities
-from m5jax.data import pieces, tokenizer, unfinished
+from m5jax.data import pieces, schemes, tokenizer, unfinished
 from m5jax.data.corruption import NOTHING, Corrupted, Plan, draw
 from m5jax.data.index import Index, Texts
 from m5jax.data.records import Records, Source
@@ -157,8 +157,11 @@ class Prepared:
         self._need(split)
         if not self.corruption.active(self.inputs) or split not in self.corruption.splits:
             return NOTHING
-        counted = self.corruption.counted(self.inputs)
-        return draw(self.corruption, self.ids(split), self._recorded_states(split), counted)
+        states = self._recorded_states(split)
+        if self.corruption.scheme:
+            categories, _ = self.groups(split, "category")
+            return schemes.draw(self.corruption, self.ids(split), states, categories, self.inputs.shown)
+        return draw(self.corruption, self.ids(split), states, self.corruption.counted(self.inputs))
 
     def states(self, split: str) -> np.ndarray:
         """What the listings of a split have: uint8 [N, 5], State of each modality of `modalities.NAMES`.
