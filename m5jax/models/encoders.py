@@ -121,14 +121,19 @@ class TokenEmbedder(nnx.Module):
     ) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
         """The state of every id at its place, and the mask. Ids behind the mask are not read.
 
-        Arrays may bring "types" int [B, L], which are all 0 otherwise.
+        Arrays may bring "types" int [B, L], which are all 0 otherwise, and "positions" int [B, L], otherwise 0, 1, ...
         """
-        mask = arrays["mask"]
-        ids = jnp.where(mask, arrays["ids"], 0)
-        states = vocabulary(ids).astype(self.dtype) + self.position[...][: ids.shape[1]].astype(self.dtype)
-        if self.released:
-            states = self.norm(states + self.type[...][arrays.get("types", 0)].astype(self.dtype))
-        return dropout(states, self.rate, key), mask
+        states = self.summed(arrays, vocabulary)
+        states = self.norm(states) if self.released else states
+        return dropout(states, self.rate, key), arrays["mask"]
+
+    def summed(self, arrays: dict, vocabulary: nnx.Embed) -> Float[Array, "b l d"]:
+        """Piece, position and type added up, before they are normalised; behind the mask the piece of id 0."""
+        ids = jnp.where(arrays["mask"], arrays["ids"], 0)
+        table = self.position[...]
+        places = table[arrays["positions"]] if "positions" in arrays else table[: ids.shape[1]]
+        states = vocabulary(ids).astype(self.dtype) + places.astype(self.dtype)
+        return states + self.type[...][arrays.get("types", 0)].astype(self.dtype) if self.released else states
 
 
 def embedder(

@@ -4,9 +4,11 @@ XLA's cost analysis counts a scanned block once, so utilisation is computed from
 against XLA's count of the unrolled model. A product [m, k] x [k, n] counts 2 m k n; elementwise work is left out.
 """
 
+from collections.abc import Mapping
+
 from m5jax import modalities
 from m5jax.config import Config
-from m5jax.model_settings import Tower
+from m5jax.model_settings import Model, Tower
 from m5jax.models.stem import TAPS, channels
 from m5jax.token_spec import TokenSpec
 
@@ -19,6 +21,29 @@ def stack(tokens: int, tower: Tower, width: int) -> float:
     hidden = tower.hidden or 4 * width
     per_token = 2 * width * (4 * width + 2 * hidden)
     return tower.layers * (tokens * per_token + 4 * tokens * tokens * width)
+
+
+def co_attention(text: int, grid: int, model: Model) -> float:
+    """Co-attention between `text` and `grid` tokens of one listing: a stack of `model.fusion.layers`."""
+    width = model.fusion.width or model.width
+    total = 8 * text * grid * width
+    for tokens, tower in ((text, model.tokens), (grid, model.grids)):
+        own = tower.width or model.width
+        total += tokens * 2 * own * (4 * width + 2 * (tower.hidden or 4 * own))
+    return model.fusion.layers * total
+
+
+def gate(tokens: int, versions: int, width: int, model: Model) -> float:
+    """The scores by which one modality's versions are fused."""
+    if model.fuse not in ("soft", "hard"):
+        return 0
+    outputs = width if model.fuse_per == "dimension" else 1
+    return 2 * tokens * (versions * width) * (versions * outputs)
+
+
+def structure(table: TokenSpec, width: int) -> float:
+    """Means of the spans, and attention over the triples."""
+    return 2 * width * (2 * table.triples * table.length + 3 * table.triples * width + width)
 
 
 def stem(spec: TokenSpec, width: int) -> float:
@@ -40,6 +65,19 @@ def masked_head(spec: TokenSpec, width: int, vocabulary: int, outputs: int = 0) 
     """The masked objective's head at the selected positions; `outputs` as in `heads.MaskedHead`."""
     told = vocabulary if spec.kind == "tokens" else outputs or spec.dim
     return 2 * spec.masked * width * (width + told)
+
+
+def heads(config: Config, specs: Mapping[str, TokenSpec], vocabulary: int, classes: int) -> float:
+    """What `pretraining.Network.make_heads` makes, for states of one width, and `heads.Matcher`."""
+    model, objective, width = config.model, config.objective, config.model.width
+    total = 2 * width * (width + 1) if objective.matching else 0
+    for name, spec in specs.items():
+        if getattr(objective, modalities.TABLE[name].objective):
+            told = spec.classes if name == "image" and objective.region_target == "classes" else 0
+            total += masked_head(spec, width, vocabulary, told)
+    if classes and objective.classification:
+        total += 2 * model.projection * (width + classes)
+    return total
 
 
 def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int) -> float:

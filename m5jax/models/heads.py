@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
 from m5jax.model_settings import Model, Objective
-from m5jax.models.layers import dropout, encoder_layout, gelu, linear, norm
+from m5jax.models.layers import Layout, dropout, encoder_layout, gelu, linear, norm
 from m5jax.token_spec import TokenSpec
 
 MAX_LOG_SCALE = math.log(100.0)  # as CLIP (Radford et al. 2021, section 2.5): sharper logits are unstable
@@ -40,15 +40,34 @@ def pool(states: Float[Array, "b l d"], mask: Bool[Array, "b l"], how: str) -> F
 
 
 class Pooler(nnx.Module):
-    """ReLU(dense(pooled states)): the embedding a modality is compared by (SCALE, spec section 2.2)."""
+    """ReLU(dense(pooled states)): the embedding a modality is compared by (SCALE, spec section 2.2).
 
-    def __init__(self, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dense = linear(config.width, config.projection, encoder_layout(config), dtype, rngs)
-        self.how = config.pool
+    `width` is that of the states, 0 = config.width; `how` as in `pool`, "" = config.pool.
+    """
+
+    def __init__(self, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs, width: int = 0, how: str = ""):
+        self.dense = linear(width or config.width, config.projection, encoder_layout(config), dtype, rngs)
+        self.how = how or config.pool
 
     def __call__(self, states: Float[Array, "b l d"], mask: Bool[Array, "b l"]) -> Float[Array, "b p"]:
         """The embedding, float32, not normalised."""
         return jax.nn.relu(self.dense(pool(states, mask, self.how))).astype(jnp.float32)
+
+
+class Matcher(nnx.Module):
+    """Are picture and text of one listing? BERT's pooler, tanh(dense(state)), and one logit in place of two."""
+
+    def __init__(self, width: int, layout: Layout, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dense = linear(width, width, layout, dtype, rngs)
+        self.predict = linear(width, 1, layout, dtype, rngs)
+
+    def pooled(self, state: Float[Array, "b d"]) -> Float[Array, "b d"]:
+        """What BERT calls the pooled output."""
+        return jnp.tanh(self.dense(state))
+
+    def __call__(self, state: Float[Array, "b d"]) -> Float[Array, "b"]:
+        """The logit, float32, of the state that stands for both."""
+        return self.predict(self.pooled(state))[:, 0].astype(jnp.float32)
 
 
 class MaskedHead(nnx.Module):

@@ -12,7 +12,6 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from m5jax import modalities
 from m5jax.config import Config
 from m5jax.errors import ConfigError
 from m5jax.models import flops
@@ -41,7 +40,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
         config,
         specs,
         classes,
-        _flops(config, specs, vocabulary),
+        _flops(config, specs, vocabulary, classes),
     )
 
 
@@ -70,11 +69,9 @@ class Unimodal(Network):
         return pool(states[name], masks[name], self.config.model.pool)
 
 
-def _flops(config: Config, specs: dict[str, TokenSpec], vocabulary: int) -> float:
+def _flops(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes: int) -> float:
     (spec,) = specs.values()
     model = config.model
     tower = model.tokens if spec.kind == "tokens" else model.grids
     total = flops.stack(spec.sequence, tower, model.width) + flops.embedding(spec, model.width)
-    if getattr(config.objective, modalities.TABLE[spec.name].objective):
-        total += flops.masked_head(spec, model.width, vocabulary)
-    return float(total)
+    return float(total + flops.heads(config, specs, vocabulary, classes))
