@@ -18,13 +18,20 @@ class Method:
 
     Attributes:
       title: as tables call it.
-      modalities: what it sees.
+      modalities: those it has.
       change: turns a mutable configuration into this method's.
+      knowing: the names and values of the table follow the title.
     """
 
     title: str
     modalities: tuple[str, ...]
     change: Callable[[Any], None]
+    knowing: bool = False
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        """The modalities that it sees anything of."""
+        return (*self.modalities, "table") if self.knowing else self.modalities
 
 
 def _unimodal(c: Any) -> None:
@@ -117,7 +124,7 @@ def _with_knowledge(plain: Method) -> Method:
         c.inputs.text.with_table = True
         c.inputs.text.length += c.inputs.table.length
 
-    return Method(f"{plain.title}+PKG", plain.modalities, change)
+    return Method(f"{plain.title}+PKG", plain.modalities, change, knowing=True)
 
 
 METHODS: dict[str, Method] = (
@@ -136,3 +143,35 @@ def apply(c: Any, name: str) -> None:
     c.inputs.record = tuple(sorted({*c.inputs.modalities, *c.inputs.record}))
     c.inputs.modalities = method.modalities
     method.change(c)
+
+
+EQUAL = (
+    "steps",
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "precision",
+    "data",
+    "optimizer",
+    "evaluate",
+    "model.width",
+    "model.tokens",
+    "model.grids",
+    "model.fusion",
+    "model.dropout",
+    "model.pool",
+    "model.readout",
+)
+"""Settings below config that no method has for itself, whatever its paper trained with."""
+
+
+def at_budget(c: Any, name: str) -> None:
+    """`apply`, with everything of `EQUAL` as it was: at one size, on the same data, with one optimizer."""
+    given = c.to_dict()
+    apply(c, name)
+    for path in EQUAL:
+        *sections, field = path.split(".")
+        there, was = c, given
+        for section in sections:
+            there, was = there[section], was[section]
+        there.update({field: was[field]})

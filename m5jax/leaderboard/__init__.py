@@ -1,0 +1,1 @@
+"""Every method at one budget: series → board (columns, claims) → text."""

@@ -1,0 +1,103 @@
+"""What every method of a leaderboard is asked: the columns of its table, and where a run keeps the answers."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+TEST_ONLY, IN_TRAINING = "test_only", "in_training"
+LINES = {
+    TEST_ONLY: "only what is asked about is damaged",
+    IN_TRAINING: "what the classifiers and heads learn from is damaged alike",
+}
+"""What the study of robustness damages, by its name there."""
+
+DAMAGE_AT = 0.5  # the share of damaged listings at which the table says one number for all schemes
+SCORES = {
+    "classification/accuracy": "Item classification, accuracy",
+    "alignment/f1": "Product alignment, F1",
+    "answers/rank@10": "Multi-modal QA, Rank@10",
+}
+"""The scores under damage that are shown, of those that the study has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+      task, title: what it is called.
+      where: the path from `tree` to the number.
+      first: whether it is in the one table that has every task; the others are in the tables of their task.
+    """
+
+    task: str
+    title: str
+    where: tuple[str, ...]
+    first: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in `leaderboard.json`."""
+        return "/".join(self.where)
+
+
+def _score(task: str, title: str, name: str, first: bool = False) -> Column:
+    return Column(task, title, ("scores", name), first)
+
+
+def _found(task: str, title: str, *path: str, first: bool = False) -> Column:
+    return Column(task, title, ("studies", *path), first)
+
+
+def _damaged(line: str) -> tuple[Column, ...]:
+    at = f"{'test' if line == TEST_ONLY else 'train and test'}, {DAMAGE_AT:.0%}"
+    return tuple(
+        Column(f"Damaged: {at}", said.split(", ")[1], ("damaged", line, score), first=True)
+        for score, said in SCORES.items()
+    )
+
+
+_CATEGORY, _PRODUCT = "Same category", "Same product"
+_ITEM, _CLUSTERS, _ALIGNED, _ANSWERED = "Item classification", "Clusters", "Product alignment", "Multi-modal QA"
+
+COLUMNS = (
+    _score(_CATEGORY, "P@1", "retrieval/category/fused/p@1", first=True),
+    _score(_CATEGORY, "mAP@10", "retrieval/category/fused/map@10"),
+    _score(_PRODUCT, "P@1", "retrieval/instance/fused/p@1", first=True),
+    _score(_PRODUCT, "mAP@10", "retrieval/instance/fused/map@10"),
+    _score(_ITEM, "Accuracy", "classification/probe/fused/accuracy", first=True),
+    _score(_CLUSTERS, "NMI", "clustering/fused/nmi", first=True),
+    _score(_CLUSTERS, "Purity", "clustering/fused/purity"),
+    *_damaged(TEST_ONLY),
+    *_damaged(IN_TRAINING),
+)
+"""In the order of the table."""
+
+
+def tree(scores: Mapping[str, float], studies: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a run answered: "scores", "studies" and "damaged", the mean over all schemes at `DAMAGE_AT`."""
+    return {"scores": scores, "studies": studies, "damaged": _over_schemes(studies.get("robustness", {}))}
+
+
+def number(answers: Mapping[str, Any], where: tuple[str, ...]) -> float | None:
+    """The number at a path; None where the run has none, as of a study that had nothing to work on."""
+    for name in where:
+        if not isinstance(answers, Mapping) or name not in answers:
+            return None
+        answers = answers[name]
+    return float(answers) if isinstance(answers, (int, float)) else None
+
+
+def _over_schemes(finding: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    if DAMAGE_AT not in finding.get("ratios", ()):
+        return {}
+    at = finding["ratios"].index(DAMAGE_AT)
+    means: dict[str, dict[str, float]] = {}
+    for line in LINES:
+        for score in SCORES:
+            curves = [scheme.get(line, {}).get(score) for scheme in finding["schemes"].values()]
+            values = [curve[at] for curve in curves if curve and curve[at] is not None]
+            if values and len(values) == len(curves):
+                means.setdefault(line, {})[score] = statistics.fmean(values)
+    return means
