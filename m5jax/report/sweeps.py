@@ -8,6 +8,7 @@ import numpy as np
 from m5jax.report import figures
 from m5jax.report.figures import Chart
 from m5jax.report.html import percent
+from m5jax.schemes import SCHEMES
 
 DRAWN = {
     "retrieval/category/p@1": "find their own category nearest",
@@ -34,6 +35,8 @@ def view(finding: Mapping[str, Any], _: object) -> dict[str, Any]:
 
 def words(sweep: str) -> str:
     """A sweep as a person says it: "missing pictures", "wrong titles and tables", "anything missing"."""
+    if sweep in SCHEMES:
+        return f"{SCHEMES[sweep].title} ({sweep})"
     kind, _, what = sweep.partition("_")
     return f"{of(what)} {KINDS[kind]}" if what == "mixed" else f"{KINDS[kind]} {of(what)}"
 
@@ -57,8 +60,9 @@ def headline(finding: Mapping[str, Any], score: str) -> str:
     values, half, ratio = told[worst]["values"], told[worst]["half_lost_at"], finding["ratios"][-1]
     share = "all" if ratio == 1 else percent(ratio)
     without = finding["sweeps"].get(f"missing_{what}")
+    befallen = f"{share} of the listings corrupted" if worst in SCHEMES else f"{share} of them {KINDS[kind]}"
     text = (
-        f"{words(worst).capitalize()} hurt most: with {share} of them {KINDS[kind]}, {percent(values[-1])} of the"
+        f"{words(worst)[0].upper()}{words(worst)[1:]} hurt most: with {befallen}, {percent(values[-1])} of the"
         f" queries {DRAWN[score]}, instead of {percent(values[0])}"
     )
     if kind == "noise" and without:
@@ -72,12 +76,13 @@ def _charts(finding: Mapping[str, Any], score: str) -> list[Chart]:
     lines: dict[str, dict[str, np.ndarray]] = {}
     for name in curves:
         kind, _, what = name.partition("_")
-        lines.setdefault(what, {})[KINDS[kind]] = 100 * np.asarray(curves[name]["scores"][score]["values"])
+        title, kind = (words(name), SCHEMES[name].kind) if name in SCHEMES else (of(what), kind)
+        lines.setdefault(title, {})[KINDS[kind]] = 100 * np.asarray(curves[name]["scores"][score]["values"])
     best = max(values.max() for of_kind in lines.values() for values in of_kind.values())
     chance = {"chance": np.full(len(ratios), 100 * finding["chance"][score])}
     drawn = (
         figures.chart(
-            of(what),
+            title,
             {name: (ratios, values) for name, values in (of_kind | chance).items()},
             unit="percent of the queries",
             x_label="percent of the listings",
@@ -85,7 +90,7 @@ def _charts(finding: Mapping[str, Any], score: str) -> list[Chart]:
             up_to=best,
             looks=LOOKS,
         )
-        for what, of_kind in lines.items()
+        for title, of_kind in lines.items()
     )
     return [chart for chart in drawn if chart]
 
