@@ -179,7 +179,6 @@ class Objective:
         choices=("margin", "softmax"),
     )
     link_margin: float = setting(1.0, "gap between right and wrong distances, with link_score=margin", low=0.0)
-    link_negatives: int = setting(4, "wrong ones per triple, half of items and half of values, with margin", low=1)
     classification: float = setting(0.0, "weight of telling the class of a listing, for fine-tuning", low=0.0)
     classes: str = setting(
         "category",
@@ -195,12 +194,18 @@ def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:
       ConfigError: naming those that do not.
     """
     for name in ("tokens", "grids", "fusion"):
-        heads = getattr(model, name).heads
-        if model.width % heads:
-            raise ConfigError(f"config.model.{name}.heads = {heads} must divide config.model.width = {model.width}")
+        tower = getattr(model, name)
+        where, width = (f"{name}.width", tower.width) if tower.width else ("width", model.width)
+        if width % tower.heads:
+            raise ConfigError(f"config.model.{name}.heads = {tower.heads} must divide config.model.{where} = {width}")
+    if model.structure.heads and model.width % model.structure.heads:
+        raise ConfigError(
+            f"config.model.structure.heads = {model.structure.heads} must divide config.model.width = {model.width}"
+        )
     _check_positions(model, inputs)
     _check_stem(model, inputs)
     _check_harmony(objective)
+    _check_asked(objective, inputs)
     if model.readout == "dense" and not objective.classification:
         raise ConfigError(
             "config.model.readout = 'dense' is a layer of the classifier: set config.objective.classification"
@@ -211,7 +216,7 @@ def _check_positions(model: Model, inputs: Inputs) -> None:
     """Every token needs a row of its table; a shared table serves the longer of title and table."""
     needed = {name: spec.sequence for name, spec in token_specs(inputs).items()}
     joint = sum(needed.values())
-    if model.share and {"text", "table"} <= needed.keys():
+    if (model.share or model.family == "k3m") and {"text", "table"} <= needed.keys():
         needed["text"] = max(needed["text"], needed["table"])
     for name, tokens in (needed | {"fusion": joint}).items():
         rows = getattr(model.positions, name)
@@ -258,3 +263,39 @@ def _check_harmony(objective: Objective) -> None:
         )
     if objective.harmony_weighting == "agreement" and apply != "loss":
         raise ConfigError(f"{name}_weighting = 'agreement' needs {name} = 'loss': its weights are shares of the losses")
+
+
+def _check_asked(objective: Objective, inputs: Inputs) -> None:
+    """What objectives need a batch to hold, beside the modalities."""
+    pair, table = {"image", "text"} <= {*inputs.modalities}, "table" in inputs.modalities
+    told = objective.masked_region > 0 and "image" in inputs.modalities
+    needs = (
+        ("config.inputs.table.asked", inputs.table.asked, "config.inputs.table.triples above 0", inputs.table.triples),
+        (
+            "config.objective.link_prediction",
+            objective.link_prediction,
+            "config.inputs.table.asked above 0, and a table in config.inputs.modalities",
+            inputs.table.asked and table,
+        ),
+        (
+            "config.objective.matching",
+            objective.matching,
+            "config.inputs.mismatch above 0, and image and text in config.inputs.modalities",
+            inputs.mismatch and pair,
+        ),
+        (
+            "config.objective.word_region",
+            objective.word_region,
+            "config.objective.matching above 0",
+            objective.matching,
+        ),
+        (
+            "config.objective.region_target",
+            objective.region_target,
+            "config.inputs.image.classes above 0",
+            inputs.image.classes or not told or objective.region_target != "classes",
+        ),
+    )
+    for name, value, needed, there in needs:
+        if value and not there:
+            raise ConfigError(f"{name} = {value!r} needs {needed}")

@@ -34,7 +34,9 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"blocks/(\w+/)?mlp/down/kernel$", P(None, "model", "fsdp")),
     (r"(project|convolutions/\d+)/kernel$", P(None, "fsdp")),
     (r"vocabulary/embedding$", P(None, "fsdp")),
-    (r"(dense|predict)/kernel$", P("fsdp")),
+    (r"structure/triple/kernel$", P("fsdp", "model")),
+    (r"structure/out/kernel$", P("model", None, "fsdp")),
+    (r"(dense|predict|score|maps/\w+)/kernel$", P("fsdp")),
     (r"(position|hidden|kind|type|bias|scale|log_scale|harmony)$", P()),
 )
 

@@ -1,11 +1,19 @@
 """Model families by name. A new method is one file here and one line below."""
 
 from m5jax.config import Config
-from m5jax.models import scale, unimodal
+from m5jax.models import capture, clip, k3m, lxmert, scale, unimodal, vilbert
 from m5jax.models.interface import Model
 from m5jax.token_spec import token_specs
 
-FAMILIES = {"scale": scale.build, "unimodal": unimodal.build}
+FAMILIES = {
+    "scale": scale.build,
+    "k3m": k3m.build,
+    "unimodal": unimodal.build,
+    "vilbert": vilbert.build,
+    "lxmert": lxmert.build,
+    "clip": clip.build,
+    "capture": capture.build,
+}
 
 
 def build(config: Config, vocabulary: int, classes: int = 0) -> Model:

@@ -67,16 +67,24 @@ def masked_head(spec: TokenSpec, width: int, vocabulary: int, outputs: int = 0) 
     return 2 * spec.masked * width * (width + told)
 
 
-def heads(config: Config, specs: Mapping[str, TokenSpec], vocabulary: int, classes: int) -> float:
-    """What `pretraining.Network.make_heads` makes, for states of one width, and `heads.Matcher`."""
+def heads(
+    config: Config,
+    specs: Mapping[str, TokenSpec],
+    vocabulary: int,
+    classes: int,
+    widths: Mapping[str, int] | None = None,
+    vector: int = 0,
+    matcher: bool = True,
+) -> float:
+    """What `pretraining.Network.make_heads` makes, which says what `widths` and `vector` are, and `heads.Matcher`."""
     model, objective, width = config.model, config.objective, config.model.width
-    total = 2 * width * (width + 1) if objective.matching else 0
+    total = 2 * width * (width + 1) if matcher and objective.matching else 0
     for name, spec in specs.items():
         if getattr(objective, modalities.TABLE[name].objective):
             told = spec.classes if name == "image" and objective.region_target == "classes" else 0
-            total += masked_head(spec, width, vocabulary, told)
+            total += masked_head(spec, (widths or {}).get(name, width), vocabulary, told)
     if classes and objective.classification:
-        total += 2 * model.projection * (width + classes)
+        total += 2 * model.projection * ((vector or width) + classes)
     return total
 
 
