@@ -37,25 +37,35 @@ class Method:
 def _unimodal(c: Any) -> None:
     _bare(c, "unimodal")
     c.objective.masked_region = c.objective.masked_language = 1.0
+    for tower in (c.model.tokens, c.model.grids):
+        tower.layers += c.model.fusion.layers  # as deep as the methods that encode, and then fuse
 
 
 def _vl_bert(c: Any) -> None:
-    _bare(c, "vl_bert")
+    _one_stream(c, "vl_bert")
     c.objective.masked_region = c.objective.masked_language = 1.0
+    if c.inputs.image.classes:
+        c.objective.region_target = "classes"
 
 
 def _visualbert(c: Any) -> None:
-    _bare(c, "visualbert")
+    _one_stream(c, "visualbert")
     c.objective.masked_language = 1.0
     _matching(c)
 
 
 def _uniter(c: Any) -> None:
-    _bare(c, "uniter")
+    _one_stream(c, "uniter")
     c.objective.masked_region = c.objective.masked_language = 1.0
     c.objective.word_region = 0.1
     c.inputs.mask_one = True
     _matching(c)
+
+
+def _one_stream(c: Any, family: str) -> None:
+    """One tower, as deep as the methods that encode, and then fuse."""
+    _bare(c, family)
+    c.model.fusion.layers += c.model.tokens.layers
 
 
 def _vilbert(c: Any) -> None:
@@ -72,13 +82,16 @@ def _lxmert(c: Any) -> None:
 
 def _clip(c: Any) -> None:
     _bare(c, "clip")
-    c.objective.contrastive = 1.0
+    c.objective.contrastive, c.objective.negatives = 1.0, "cross_modal"
+    c.objective.temperature, c.objective.learn_temperature = 0.07, True
     c.inputs.mask_rate = 0.0
 
 
 def _capture(c: Any) -> None:
     _bare(c, "capture")
     c.objective.masked_region = c.objective.masked_language = c.objective.contrastive = 1.0
+    c.objective.negatives = "simclr"
+    c.objective.temperature, c.objective.learn_temperature = 0.07, False
 
 
 def _k3m(c: Any) -> None:
@@ -155,14 +168,11 @@ EQUAL = (
     "optimizer",
     "evaluate",
     "model.width",
-    "model.tokens",
-    "model.grids",
-    "model.fusion",
     "model.dropout",
     "model.pool",
     "model.readout",
 )
-"""Settings below config that no method has for itself, whatever its paper trained with."""
+"""Settings below config that no method has for itself, whatever its paper trained with; its depth is all its towers'."""
 
 
 def at_budget(c: Any, name: str) -> None:

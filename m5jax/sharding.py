@@ -22,8 +22,8 @@ LARGE = 1 << 16
 
 # First match wins. Blocks of a stack carry a leading layer axis. Optimizer moments end in the same paths.
 RULES: tuple[tuple[str, PartitionSpec], ...] = (
-    (r"blocks/attention/qkv/kernel$", P(None, "fsdp", None, "model")),
-    (r"blocks/attention/qkv/bias$", P(None, None, "model")),
+    (r"blocks/(\w+/)?attention/qkv/kernel$", P(None, "fsdp", None, "model")),
+    (r"blocks/(\w+/)?attention/qkv/bias$", P(None, None, "model")),
     (r"blocks/(\w+/)?attention/query/kernel$", P(None, "fsdp", "model")),
     (r"blocks/(\w+/)?attention/query/bias$", P(None, "model")),
     (r"blocks/(\w+/)?attention/kv/kernel$", P(None, "fsdp", None, "model")),
@@ -32,7 +32,7 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"blocks/(\w+/)?mlp/up/kernel$", P(None, "fsdp", "model")),
     (r"blocks/(\w+/)?mlp/up/bias$", P(None, "model")),
     (r"blocks/(\w+/)?mlp/down/kernel$", P(None, "model", "fsdp")),
-    (r"(project|convolutions/\d+)/kernel$", P(None, "fsdp")),
+    (r"(project|boxes|convolutions/\d+)/kernel$", P(None, "fsdp")),
     (r"vocabulary/embedding$", P(None, "fsdp")),
     (r"structure/triple/kernel$", P("fsdp", "model")),
     (r"structure/out/kernel$", P("model", None, "fsdp")),

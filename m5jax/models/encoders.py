@@ -97,7 +97,7 @@ class GridEmbedder(nnx.Module):
         boxes = jnp.where(arrays["mask"][..., None], arrays["boxes"].astype(jnp.float32), 0.0)
         whole = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0, 1.0]), boxes[:, 0].shape)
         boxes = jnp.concatenate([arrays.get("first_box", whole)[:, None], boxes], 1)
-        return self.boxes(boxes.astype(self.dtype))
+        return self.boxes(boxes[..., : self.spec.geometry].astype(self.dtype))
 
 
 def _mean(blocks: Float[Array, "b l k"], counted: Bool[Array, "b l"]) -> Float[Array, "b k"]:

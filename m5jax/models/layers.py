@@ -220,17 +220,36 @@ class Stack(nnx.Module):
         read: Sequence[int] | None = None,
     ) -> Float[Array, "b _ d"]:
         """The tokens at the places `read` (None = all) after all blocks; the last block computes no others."""
+        keys = None if key is None else jax.random.split(key, self.layers)
+        x = self._begun(x, mask, keys, self.layers - (read is not None))
+        if read is not None:
+            block, params = self.last(1)
+            x = nnx.merge(block, jax.tree.map(lambda leaf: leaf[0], params))(
+                x, mask, None if keys is None else keys[-1], read
+            )
+        return self.normalised(x)
+
+    def begun(
+        self, x: Float[Array, "b l d"], mask: Bool[Array, "b *q l"], key: Key[Array, ""] | None, count: int
+    ) -> Float[Array, "b l d"]:
+        """The tokens after the first `count` blocks."""
+        return self._begun(x, mask, None if key is None else jax.random.split(key, self.layers), count)
+
+    def last(self, count: int) -> tuple[nnx.GraphDef, Any]:
+        """A block, and the parameters of the last `count` along a leading axis: for `repeated`, with others between."""
+        block, params = nnx.split(self.blocks)
+        return block, jax.tree.map(lambda leaf: leaf[self.layers - count :], params)
+
+    def normalised(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        """What leaves the tower, of the tokens after all blocks."""
+        return self.norm(x) if self.last_norm else x
+
+    def _begun(self, x: Array, mask: Array, keys: Array | None, count: int) -> Array:
         graphdef, params = nnx.split(self.blocks)
 
         def body(state: Array, layer: tuple) -> tuple[Array, None]:
             layer_params, layer_key = layer
             return nnx.merge(graphdef, layer_params)(state, mask, layer_key), None
 
-        layers = (params, None if key is None else jax.random.split(key, self.layers))
-        last = None
-        if read is not None:
-            layers, last = (jax.tree.map(lambda leaf, part=part: leaf[part], layers) for part in (slice(-1), -1))
-        x = repeated(body, x, layers, self.layers - (read is not None), self.scan, self.remat)
-        if last is not None:
-            x = nnx.merge(graphdef, last[0])(x, mask, last[1], read)
-        return self.norm(x) if self.last_norm else x
+        layers = jax.tree.map(lambda leaf: leaf[:count], (params, keys))
+        return repeated(body, x, layers, count, self.scan, self.remat)
