@@ -1,7 +1,7 @@
 """Model families by name. A new method is one file here and one line below."""
 
 from m5jax.config import Config
-from m5jax.models import capture, clip, k3m, lxmert, scale, unimodal, vilbert
+from m5jax.models import capture, clip, k3m, lxmert, scale, unimodal, uniter, vilbert, visualbert, vl_bert
 from m5jax.models.interface import Model
 from m5jax.token_spec import token_specs
 
@@ -9,6 +9,9 @@ FAMILIES = {
     "scale": scale.build,
     "k3m": k3m.build,
     "unimodal": unimodal.build,
+    "vl_bert": vl_bert.build,
+    "visualbert": visualbert.build,
+    "uniter": uniter.build,
     "vilbert": vilbert.build,
     "lxmert": lxmert.build,
     "clip": clip.build,
