@@ -172,7 +172,7 @@ EQUAL = (
     "model.pool",
     "model.readout",
 )
-"""Settings below config that no method has for itself, whatever its paper trained with; its depth is all its towers'."""
+"""Settings below config that no method has for itself, whatever its paper trained with; its depth it has."""
 
 
 def at_budget(c: Any, name: str) -> None:

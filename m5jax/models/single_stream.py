@@ -9,6 +9,7 @@ state to read (`config.model.pool` = "first") and something to attend to. No mea
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ class SingleStream(Network):
     def __init__(self, config: Config, specs: Mapping[str, TokenSpec], vocabulary: int, classes: int, rngs: nnx.Rngs):
         super().__init__(config, specs, vocabulary, rngs)
         self.names, model = ("text", "image"), config.model
-        self.embedders = nnx.Dict({"text": self.words(rngs), "image": self.pictures(rngs)})
+        self.embedders: Any = nnx.Dict({"text": self.words(rngs), "image": self.pictures(rngs)})
         self.encoder = Stack(model.fusion, BERT, model, self.dtype, rngs)
         if config.objective.matching:
             self.matcher = Matcher(model.width, BERT, self.dtype, rngs)
@@ -115,8 +116,8 @@ class SingleStream(Network):
         """The first word's state, or the mean of all words and blocks (`config.model.pool`), float32."""
         if self.config.model.pool == "first":
             return states["text"][:, 0].astype(jnp.float32)
-        both = (jnp.concatenate([parts[name] for name in self.names], 1) for parts in (states, masks))
-        return pool(*both, "mean")
+        joined, mask = (jnp.concatenate([parts[name] for name in self.names], 1) for parts in (states, masks))
+        return pool(joined, mask, "mean")
 
     def match(self, states: States, masks: Masks) -> Float[Array, "b"]:
         """Logit of picture and title being of one listing, float32, from the first word's state."""
