@@ -117,6 +117,8 @@ def test_the_table_has_every_method_with_spread_cost_and_the_papers_orders(finis
     ] * 3
     said = {claim["claim"]: claim["verdicts"][claims.ACCURACY] for claim in board["claims"]}
     assert said["K3M over ViLBERT+PKG"] == {"verdict": "+20.00 ± 0.00 better", "holds": True}
+    aligned = next(column for column in board["paper"] if column["title"] == "F1")
+    assert (aligned["percent"]["k3m"], aligned["percent"]["scale"]) == (93.2, None)
     assert said["SCALE over Image-only"]["verdict"].startswith("+30.00")
     order = next(order for order in board["orders"] if order["title"] == "mAP@1" and "SCALE" in order["source"])
     assert (order["same"], order["pairs"]) == (3, 3)  # of Image-only, ViLBERT and SCALE

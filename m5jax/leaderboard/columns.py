@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from m5jax.tables import k3m_paper
+
 TEST_ONLY, IN_TRAINING = "test_only", "in_training"
 LINES = {
     TEST_ONLY: "only what is asked about is damaged",
@@ -12,11 +14,12 @@ LINES = {
 }
 """What the study of robustness damages, by its name there."""
 
-DAMAGE_AT = 0.5  # the share of damaged listings at which the table says one number for all schemes
+DAMAGE_AT = 0.5  # the share of damaged listings at which the table says one number for all of `SCHEMES`
+SCHEMES = tuple(k3m_paper.PAPER[k3m_paper.RANK])  # the paper's seven; of tables there are curves alone
 SCORES = {
-    "classification/accuracy": "Item classification, accuracy",
-    "alignment/f1": "Product alignment, F1",
-    "answers/rank@10": "Multi-modal QA, Rank@10",
+    k3m_paper.ACCURACY: "Item classification, accuracy",
+    k3m_paper.F1: "Product alignment, F1",
+    k3m_paper.RANK: "Multi-modal QA, Rank@10",
 }
 """The scores under damage that are shown, of those that the study has."""
 
@@ -58,6 +61,11 @@ def _damaged(line: str) -> tuple[Column, ...]:
     )
 
 
+def damaged(line: str, score: str) -> str:
+    """The key of the column of a score under damage."""
+    return "/".join(("damaged", line, score))
+
+
 _CATEGORY, _PRODUCT = "Same category", "Same product"
 _ITEM, _CLUSTERS, _ALIGNED, _ANSWERED = "Item classification", "Clusters", "Product alignment", "Multi-modal QA"
 
@@ -76,8 +84,8 @@ COLUMNS = (
 
 
 def tree(scores: Mapping[str, float], studies: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a run answered: "scores", "studies" and "damaged", the mean over all schemes at `DAMAGE_AT`."""
-    return {"scores": scores, "studies": studies, "damaged": _over_schemes(studies.get("robustness", {}))}
+    """All that a run answered: "scores", "studies" and "damaged", the means over `SCHEMES` at `DAMAGE_AT`."""
+    return {"scores": scores, "studies": studies, "damaged": _damaged_means(studies.get("robustness", {}))}
 
 
 def number(answers: Mapping[str, Any], where: tuple[str, ...]) -> float | None:
@@ -89,14 +97,14 @@ def number(answers: Mapping[str, Any], where: tuple[str, ...]) -> float | None:
     return float(answers) if isinstance(answers, (int, float)) else None
 
 
-def _over_schemes(finding: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _damaged_means(finding: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     if DAMAGE_AT not in finding.get("ratios", ()):
         return {}
     at = finding["ratios"].index(DAMAGE_AT)
     means: dict[str, dict[str, float]] = {}
     for line in LINES:
         for score in SCORES:
-            curves = [scheme.get(line, {}).get(score) for scheme in finding["schemes"].values()]
+            curves = [finding["schemes"].get(name, {}).get(line, {}).get(score) for name in SCHEMES]
             values = [curve[at] for curve in curves if curve and curve[at] is not None]
             if values and len(values) == len(curves):
                 means.setdefault(line, {})[score] = statistics.fmean(values)
