@@ -234,6 +234,11 @@ def _check_together(config: Config) -> None:
             f"config.inputs.image.boxes=True needs config.inputs.image.source='features', not {inputs.image.source!r}:"
             " pictures have no regions"
         )
+    if inputs.image.classes and inputs.image.source != "features":
+        raise ConfigError(
+            f"config.inputs.image.classes = {inputs.image.classes} needs config.inputs.image.source='features', not"
+            f" {inputs.image.source!r}: no detector has seen pictures that are given as pixels"
+        )
     if inputs.audio.frame_dim > inputs.audio.mels:
         raise ConfigError(
             f"config.inputs.audio.coefficients = {inputs.audio.coefficients} must be at most config.inputs.audio.mels ="

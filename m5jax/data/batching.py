@@ -43,7 +43,7 @@ class Batch:
     def _empty(self, part: Any, size: int, rows: int) -> Any:
         if isinstance(part, dict):
             return {
-                name: self._empty(of_name, size, 0) if name not in ROWS else self._array((size, rows), of_name)
+                name: self._array((size, rows), of_name) if rows and name in ROWS else self._empty(of_name, size, 0)
                 for name, of_name in part.items()
             }
         return np.empty((size, *part.shape), part.dtype)

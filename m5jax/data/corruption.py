@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from m5jax import modalities
+from m5jax.data import triples
 from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.inputs import Corruption
 from m5jax.modalities import State
@@ -33,13 +34,18 @@ _CONTENT = {"text": ("title", "description", "text_pieces"), "table": ("fields",
 class Plan:
     """Which listings of a split are corrupted, and how; row i is record i. Modalities without a ratio are left out.
 
+    States and titles know nothing of what is hidden in tables.
+
     Attributes:
       missing: per modality, bool [N]: it is taken away.
       donors: per modality, int32 [N]: the record whose content is shown, or -1 for the listing's own.
+      hidden: per listing a property that its table, own or not, does not show, "" for none; empty: none at all. Names
+        are compared as `triples.folded`; a table of nothing else is ABSENT.
     """
 
     missing: Mapping[str, np.ndarray]
     donors: Mapping[str, np.ndarray]
+    hidden: Sequence[str] = ()
 
     @property
     def noise(self) -> dict[str, np.ndarray]:
@@ -174,7 +180,7 @@ class Corrupted:
         for name, gone in self._plan.missing.items():
             if gone[index]:
                 record = _with(record, name, DAMAGED, State.ABSENT)
-        return record
+        return triples.without(record, self._plan.hidden[index]) if len(self._plan.hidden) else record
 
 
 def _with(record: Record, name: str, donor: Record, state: State) -> Record:

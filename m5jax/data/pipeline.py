@@ -6,7 +6,8 @@ is the same array in the same order for 1 and for P processes; resuming is slici
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +21,7 @@ from m5jax.data.prepared import Prepared
 from m5jax.data.records import DAMAGED, Record, Source
 from m5jax.data.tokenizer import Tokenizer
 from m5jax.data.transforms import Arrays, Classes, Transform
+from m5jax.modalities import TABLE
 
 PREFETCH = 4  # batches read ahead per process
 
@@ -58,7 +60,8 @@ def training_batches(
       DataError: the split has no listing, with `config.data.complete_only` no complete one, or with
         `config.data.sampling` none with a class.
     """
-    transform = Transform(config.inputs, tokenizer.load(prepared.tokenizer_path), _classes(prepared, config))
+    words = tokenizer.load(prepared.tokenizer_path)
+    transform = Transform(config.inputs, words, _classes(prepared, config), _told(config))
     streams = [
         _stream(part, config, split, number, transform.tokenizer) for number, part in enumerate((prepared, *mixed))
     ]
@@ -66,7 +69,11 @@ def training_batches(
     if mixed:
         weights = [Fraction(1), *(weight for _, weight in config.data.mixed)]
         stream = grain.MapDataset.select_from_datasets(streams, sampling.Mix(weights))
-    batches = batching.batches(stream.random_map(transform.draft), transform.batch, config.batch_size // share.count)
+    if config.inputs.mismatch:
+        drafts = stream.map_with_index(_Beside(stream)).random_map(transform.draft_beside)
+    else:
+        drafts = stream.random_map(transform.draft)
+    batches = batching.batches(drafts, transform.batch, config.batch_size // share.count)
     return _iterate(batches[share.index :: share.count][start:], config)
 
 
@@ -75,6 +82,12 @@ def _classes(prepared: Prepared, config: Config) -> Classes | None:
     what = config.objective.classes
     names = prepared.products if what == "product" else prepared.classes
     return Classes(what, {name: i for i, name in enumerate(names)}) if config.objective.classification else None
+
+
+def _told(config: Config) -> tuple[str, ...]:
+    """The modalities whose masked objective has a weight, and something to tell."""
+    names = (name for name in config.inputs.modalities if getattr(config.objective, TABLE[name].objective))
+    return tuple(name for name in names if name != "table" or config.inputs.table.masking != "none")
 
 
 def epoch(prepared: Prepared, config: Config, split: str = "train") -> Fraction:
@@ -150,6 +163,16 @@ class _Drawn:
 
     def __call__(self, place: int, _: Any) -> Record:
         return self.records[self.draws.position(place)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Beside:
+    """A record of the stream with what reads the next one."""
+
+    stream: Any  # whose elements are records, never None
+
+    def __call__(self, place: int, record: Record) -> tuple[Record, Callable[[], Record]]:
+        return record, functools.partial(self.stream.__getitem__, place + 1)
 
 
 class _Padded:

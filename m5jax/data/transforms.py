@@ -2,7 +2,9 @@
 
 A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`):
 
-* kind tokens: ``{"ids": int32 [L], "mask": bool [L]}``;
+* kind tokens: ``{"ids": int32 [L], "mask": bool [L]}``; a table that is a graph (`inputs.table.triples`) is whole
+  triples with ``"spans": int32 [L]``: 2k + 1 for a piece of the k-th triple's property, 2k + 2 for one of its value,
+  0 for special ones; and in training ``"asked"``, the triples that were taken out of it (`triples.arrays`);
 * kind grid: ``{"values": [*grid], "mask": bool [L]}``, uint8 pixels, float16 frames, or features as they are stored;
   for int8 features ``"scale": float32 [L]``, which their rows are to be multiplied by; and for regions with boxes
   ``"boxes": float16 [L, 5]``: x1, y1, x2, y2 and area as shares of the picture. All are zeros where there is nothing;
@@ -10,20 +12,22 @@ A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`
 and in training ``"masked": {"positions": int32 [K], "valid": bool [K]}``, with ``"targets": int32 [K]`` for kind
 tokens, whose ids are already corrupted, and ``"hidden": bool [K]`` for kind grid: the valid ones that the model is
 not to see. Besides, ``"valid": bool`` is false for a record that could not be read.
-Training a classifier, ``"label": int32`` is the listing's class, -1 if it has none.
+Training a classifier, ``"label": int32`` is the listing's class, -1 if it has none. Training to match
+(`inputs.mismatch`), ``"mismatched": bool`` is true where the picture is that of the next listing of the stream.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image
 
 from m5jax import media
-from m5jax.data import batching, feature_rows, masking, pieces
+from m5jax.data import batching, feature_rows, masking
 from m5jax.data.batching import Arrays
 from m5jax.data.records import DAMAGED, Record
+from m5jax.data.sequences import Sequences
 from m5jax.data.tokenizer import Tokenizer
 from m5jax.inputs import Inputs
 from m5jax.modalities import NAMES, State
@@ -53,16 +57,23 @@ class Transform:
       inputs: what the model sees of a listing.
       tokenizer: of the catalogue.
       classes: to train a classifier; None: batches hold no labels.
+      told: the modalities that have a masked objective: with `inputs.mask_one`, one of them is masked.
     """
 
     inputs: Inputs
     tokenizer: Tokenizer
     classes: Classes | None = None
+    told: tuple[str, ...] = NAMES
 
     @functools.cached_property
     def specs(self) -> dict[str, TokenSpec]:
         """The shape of every modality in use."""
         return token_specs(self.inputs)
+
+    @functools.cached_property
+    def sequences(self) -> Sequences:
+        """How text becomes ids."""
+        return Sequences(self.inputs, self.tokenizer)
 
     @functools.cached_property
     def _nothing(self) -> dict[str, dict[str, np.ndarray]]:
@@ -89,34 +100,58 @@ class Transform:
         """The arrays of a record with random crop, hidden modalities and masked tokens, all drawn from `rng`."""
         return batching.alone(self.draft(record, rng), self.batch)
 
-    def draft(self, record: Record, rng: np.random.Generator | None = None) -> Arrays:
+    def draft_beside(self, place: tuple[Record, Callable[[], Record]], rng: np.random.Generator) -> Arrays:
+        """For training, what `batch` takes of a record whose picture may be that of the one behind it, read if so."""
+        record, beside = place
+        return self.draft(record, rng, beside)
+
+    def draft(
+        self,
+        record: Record,
+        rng: np.random.Generator | None = None,
+        beside: Callable[[], Record] | None = None,
+    ) -> Arrays:
         """What `batch` takes of a record: for training with `rng`, otherwise as it is."""
-        arrays = self._arrays(record, rng)
+        arrays = self._arrays(record, rng, beside)
         if rng is not None and self.classes is not None:
             arrays["label"] = np.asarray(self.classes.label(record), np.int32)
         return arrays
 
     def tokens(self, name: str, record: Record) -> int:
         """How many ids a title or a table has before it is cut to its budget; 0 where there is none."""
-        parts = self._serialised(name, record, None)
+        parts = self.sequences.parts(name, record, None)
         return sum(map(len, parts)) if len(parts) > 1 else 0
 
-    def _arrays(self, record: Record, rng: np.random.Generator | None) -> Arrays:
+    def _arrays(self, record: Record, rng: np.random.Generator | None, beside: Callable[[], Record] | None) -> Arrays:
         present = {name for name, state in zip(NAMES, record.states, strict=True) if state == State.PRESENT}
-        seen = {name for name in self.inputs.modalities if present.intersection(self._of(name))}
+        seen = {name for name in self.inputs.modalities if present.intersection(self.sequences.of(name))}
         if rng is not None and self.inputs.drop_modality:
             seen = self._hide(seen, rng)
+        rates = dict.fromkeys(self.specs, self.inputs.mask_rate)
+        if rng is not None and self.inputs.mask_one:
+            rates = dict.fromkeys(self.specs, 0.0) | self._one(seen, rng)
         arrays: Arrays = {"valid": np.asarray(record.id != DAMAGED.id)}
+        if rng is not None and self.inputs.mismatch:
+            both = {"image", "text"} <= seen
+            other = beside() if both and beside is not None and rng.random() < self.inputs.mismatch else record
+            arrays["mismatched"] = np.asarray(_shows_another(record, other))
+            record = dataclasses.replace(record, image=other.image) if arrays["mismatched"] else record
         # As released: what is missing is content all the same. A record that cannot be read is nothing in any case.
         filled = self.inputs.missing == "zeros" and bool(arrays["valid"])
         for name, spec in self.specs.items():
             shown = record if name in seen else DAMAGED
-            arrays[name] = (self._text if spec.kind == "tokens" else self._grid)(spec, shown, rng, filled)
+            if spec.kind == "tokens":
+                arrays[name] = self.sequences.arrays(
+                    spec, shown, rng, rate=rates[name], alone=seen == {name}, filled=filled
+                )
+            else:
+                arrays[name] = self._grid(spec, shown, rng, rate=rates[name], filled=filled)
         return arrays
 
-    def _of(self, name: str) -> tuple[str, ...]:
-        """The modalities of the record that a sequence shows: with `text.with_table` the title's shows two."""
-        return ("text", "table") if name == "text" and self.inputs.text.with_table else (name,)
+    def _one(self, seen: set[str], rng: np.random.Generator) -> dict[str, float]:
+        """The share that is masked of one modality, of those that are there and have a masked objective."""
+        told = [name for name in self.told if name in seen]
+        return {told[int(rng.integers(len(told)))]: self.inputs.mask_rate} if told else {}
 
     def _hide(self, present: set[str], rng: np.random.Generator) -> set[str]:
         """Leaves out each present modality with chance `drop_modality`; of those that all would go, any one stays."""
@@ -124,76 +159,9 @@ class Transform:
         kept = {name for name, draw in draws.items() if draw >= self.inputs.drop_modality}
         return kept or set(sorted(draws, key=draws.__getitem__)[-1:])
 
-    def _text(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None, filled: bool) -> Arrays:
-        """Title and description, or the table, as ids; its masking works on pieces, or on whole names and values.
-
-        Where there is nothing, nothing; if `filled`, CLS and SEP.
-        """
-        parts = self._serialised(spec.name, record, rng)
-        parts += [[self.tokenizer.special.sep]] if filled and len(parts) == 1 else []
-        ids, mask = self._padded(parts, spec.length)
-        if rng is None:
-            return {"ids": ids, "mask": mask}
-        rate, capacity = self.inputs.mask_rate, spec.masked
-        if spec.name == "text" or self.inputs.table.masking == "token":
-            ids, masked = masking.mask_language(rng, ids, rate, capacity, self.tokenizer)
-        else:
-            entities = self._entities(parts, spec.length)
-            ids, masked = masking.mask_entities(rng, ids, entities, rate, capacity, self.tokenizer)
-        return {"ids": ids, "mask": mask, "masked": masked}
-
-    def _serialised(self, name: str, record: Record, rng: np.random.Generator | None) -> list[list[int]]:
-        """What the record says as ids: the one order and the one set of separators for training and for export.
-
-        CLS, then title SEP description SEP, or NAME name VALUE value ... SEP with each name and value a part of its
-        own; what is not there leaves nothing, not even its separator.
-        """
-        special = self.tokenizer.special
-        parts = [[special.cls]]
-        if name == "text":
-            texts = zip((record.title, record.description), pieces.of_text(record, self.tokenizer), strict=True)
-            parts += [[*ids, special.sep] for text, ids in texts if text]
-        if "table" in self._of(name):
-            parts += self._fields(record, rng)
-        return parts
-
-    def _fields(self, record: Record, rng: np.random.Generator | None) -> list[list[int]]:
-        """Every name and value of the table as ids behind its marker, and what closes the table; nothing of none."""
-        fields = pieces.of_table(record, self.tokenizer)
-        if rng is not None and self.inputs.table.shuffle:
-            fields = [fields[i] for i in rng.permutation(len(fields))]
-        special = self.tokenizer.special
-        before = ([special.name], [special.value]) if self.inputs.table.markers else ([], [])
-        parts = []
-        for name, value in fields:
-            parts += [[*before[0], *name], [*before[1], *value]]
-        return [*parts, [special.sep]] if fields else []
-
-    def _padded(self, parts: list[list[int]], length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Parts in a row; too long, they are cut behind a piece and closed by a SEP. A lone CLS is nothing: absent."""
-        special = self.tokenizer.special
-        flat = [token for part in parts for token in part]
-        if len(flat) > length:
-            flat = flat[: length - 1]
-            while flat[-1] in (special.name, special.value, special.sep):  # they announce or close what is cut off
-                flat.pop()
-            flat.append(special.sep)
-        count = len(flat) if len(flat) > 1 else 0
-        ids = np.empty(length, np.int32)
-        ids.fill(special.pad)
-        ids[:count] = flat[:count]
-        return ids, masking.leading(count, length)
-
-    def _entities(self, parts: list[list[int]], length: int) -> list[range]:
-        """Positions of every name and value, without the markers before them, as far as they were not cut."""
-        end, spans, marked = len(parts[0]), [], int(self.inputs.table.markers)
-        for part in parts[1:-1]:
-            spans.append(range(end + marked, end + len(part)))
-            end += len(part)
-        pairs = zip(spans[::2], spans[1::2], strict=True)
-        return [span for name, value in pairs if name and value and value.stop < length for span in (name, value)]
-
-    def _grid(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None, filled: bool) -> Arrays:
+    def _grid(
+        self, spec: TokenSpec, record: Record, rng: np.random.Generator | None, *, rate: float, filled: bool
+    ) -> Arrays:
         """Pixels, log-mel frames or features, as many leading rows of the grid as there are.
 
         Where there is nothing, nothing; if `filled`, `batch` makes it a whole grid of zeros.
@@ -204,8 +172,7 @@ class Transform:
         arrays["mask"] = masking.leading(present, spec.length)
         if rng is not None:
             kept = masking.KEPT if spec.name == "image" else 0.0
-            rate, capacity = self.inputs.mask_rate, spec.masked
-            arrays["masked"] = masking.mask_blocks(rng, np.arange(present), rate, capacity, kept)
+            arrays["masked"] = masking.mask_blocks(rng, np.arange(present), rate, spec.masked, kept)
         return arrays
 
     def _rows(self, spec: TokenSpec, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
@@ -223,6 +190,12 @@ class Transform:
         elif getattr(self.inputs, spec.name).source == "features":
             return feature_rows.fields(payload[: spec.grid[0]], spec.dim)
         return {"values": payload.reshape(-1, *spec.grid[1:])[: spec.grid[0]]}
+
+
+def _shows_another(record: Record, other: Record) -> bool:
+    """Whether the other record has a picture, and not of the same product."""
+    same = other.id == record.id or (other.instance_id and other.instance_id == record.instance_id)
+    return not same and other.state("image") == State.PRESENT
 
 
 def _crop(pixels: np.ndarray, size: int, keep: float, flip: bool, rng: np.random.Generator | None) -> np.ndarray:
