@@ -85,3 +85,74 @@ def test_a_damaged_record_keeps_its_place(prepared, three_modalities, stream, mo
     assert (~valid).sum() == 1
     before = jax.tree.map(lambda *parts: np.concatenate(parts)[valid], *stream[:3])
     assert_equal(jax.tree.map(lambda *parts: np.concatenate(parts)[valid], *damaged), before)
+
+
+def inputs_changed(config, **changes):
+    return dataclasses.replace(config, inputs=dataclasses.replace(config.inputs, **changes))
+
+
+def plain(config, **changes):
+    """Without anything random about a picture but whose it is."""
+    image = dataclasses.replace(config.inputs.image, crop=1.0, flip=False)
+    return inputs_changed(config, image=image, mask_rate=0.0, **changes)
+
+
+def joined(steps):
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *steps)
+
+
+def test_mismatched_listings_show_the_next_ones_picture_of_the_stream(prepared, three_modalities):
+    own = joined(batches(prepared, plain(three_modalities)))
+    config = plain(three_modalities, mismatch=0.5)
+    made = joined(batches(prepared, config))
+    mismatched = made.pop("mismatched")
+    for name in ("text", "valid"):  # only pictures are exchanged
+        assert_equal(made[name], own[name])
+    picture, shown, text = own["image"]["values"], made["image"]["values"], own["text"]["mask"].any(1)
+    there = own["image"]["mask"].any(1)
+    can = there[:-1] & there[1:] & text[:-1] & (picture[:-1] != picture[1:]).any((1, 2, 3))
+    assert can.sum() > 15
+    assert not mismatched[:-1][~can].any()
+    assert 0.2 < mismatched[:-1][can].mean() < 0.8
+    np.testing.assert_array_equal(shown[:-1], np.where(mismatched[:-1, None, None, None], picture[1:], picture[:-1]))
+    np.testing.assert_array_equal(made["image"]["mask"], own["image"]["mask"])
+    assert_equal(batches(prepared, config, 3, start=2), batches(prepared, config, 5)[2:])
+
+
+def test_a_mismatch_is_the_same_for_any_number_of_workers_and_processes(prepared, three_modalities):
+    config = plain(three_modalities, mismatch=0.9)
+    made = batches(prepared, config, 3)
+    data = dataclasses.replace(config.data, loader_workers=1)
+    assert_equal(batches(prepared, dataclasses.replace(config, data=data), 3), made)
+    shares = [batches(prepared, config, 3, share=pipeline.Share(index, 2)) for index in range(2)]
+    for step in range(3):
+        assert_equal(joined([share[step] for share in shares]), made[step])
+
+
+def test_a_picture_of_the_same_product_or_of_a_hidden_modality_is_no_mismatch(prepared, three_modalities, monkeypatch):
+    read = records.Records.__getitem__
+    product = inputs_changed(three_modalities, mismatch=0.9, drop_modality=0.5)
+    made = joined(batches(prepared, product))
+    shown = made["image"]["mask"].any(1) & made["text"]["mask"].any(1)
+    assert made["mismatched"][shown].any()
+    assert not made["mismatched"][~shown].any()
+    one = {"instance_id": "the same"}
+    monkeypatch.setattr(records.Records, "__getitem__", lambda self, i: dataclasses.replace(read(self, i), **one))
+    assert not joined(batches(prepared, inputs_changed(three_modalities, mismatch=0.9)))["mismatched"].any()
+
+
+def test_of_the_modalities_that_have_a_masked_objective_one_is_masked(prepared, three_modalities):
+    config = inputs_changed(three_modalities, mask_one=True)
+    made = joined(batches(prepared, config))
+    there = np.stack([made[name]["mask"].any(1) for name in ("image", "text", "table")], 1)
+    masked = np.stack([made[name]["masked"]["valid"].any(1) for name in ("image", "text", "table")], 1)
+    assert (masked.sum(1) == there.any(1)).all()
+    assert masked.any(0).all()
+    clear = joined(batches(prepared, plain(three_modalities)))  # rows of tables are in another order
+    same = (made["text"]["ids"] == clear["text"]["ids"]).all(1)
+    assert same[~masked[:, 1]].all()
+    assert not made["image"]["masked"]["hidden"][~masked[:, 0]].any()
+    objective = dataclasses.replace(config.objective, masked_region=0.0, masked_entity=0.0)
+    alone = joined(batches(prepared, dataclasses.replace(config, objective=objective)))
+    np.testing.assert_array_equal(alone["text"]["masked"]["valid"].any(1), there[:, 1])
+    assert not alone["image"]["masked"]["valid"].any()
