@@ -104,7 +104,7 @@ class SingleStream(Network):
         text, image = batch["text"]["mask"], batch["image"]["mask"]
         whole = presence(batch["image"])[:, None] & self.whole
         always = jnp.ones((len(text), self.ends), bool)
-        mask = [text.at[:, 0].set(True), *([whole] if self.whole else []), image, always]
+        mask = [text | (jnp.arange(text.shape[1]) == 0), *([whole] if self.whole else []), image, always]
         fused = self.encoder(sequence, jnp.concatenate(mask, 1), after)
         words = text.shape[1]
         picture = fused[:, words : words + image.shape[1] + self.whole]

@@ -37,10 +37,10 @@ def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
         computation than ours; an embedding is missing, or at most 95 % of the encoder's tensors are there; by name.
       ConfigError: there is no text to encode.
     """
-    if "text" not in params["encoders"]:
+    if "text" not in params.get("encoders", {}):
         raise ConfigError("a BERT's weights are for the text: config.inputs.modalities must have text")
     path = pathlib.Path(folder) / WEIGHTS
-    check_config(read_config(folder), params, folder)
+    check_config(read_config(folder), params["encoders"]["text"], folder)
     found = {_name(name): tensor for name, tensor in tensors.read(path).items()}
     released.check_tied(path, found, TIED)
     for copy, original in TIED.items():
@@ -59,15 +59,21 @@ def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
 
 def encoder_places(params: Params) -> Places:
     """Where the tensors of a BERT's embeddings and layers go."""
-    theirs, ours = "bert.embeddings", "embedders/text"
+    made = embedding_places("bert.embeddings")
+    for layer in range(places.layers(params["encoders"]["text"])):
+        made |= places.bert_layer(f"bert.encoder.layer.{layer}", "encoders/text", layer)
+    return made
+
+
+def embedding_places(theirs: str) -> Places:
+    """Where those of a BERT's embeddings, called `theirs`, go."""
+    ours = "embedders/text"
     made: Places = {
         f"{theirs}.word_embeddings.weight": Place("vocabulary/embedding"),
         f"{theirs}.position_embeddings.weight": Place(f"{ours}/position"),
         f"{theirs}.token_type_embeddings.weight": Place(f"{ours}/type"),
-    } | norm(f"{theirs}.LayerNorm", f"{ours}/norm")
-    for layer in range(places.layers(params["encoders"]["text"])):
-        made |= places.bert_layer(f"bert.encoder.layer.{layer}", "encoders/text", layer)
-    return made
+    }
+    return made | norm(f"{theirs}.LayerNorm", f"{ours}/norm")
 
 
 def head_places() -> Places:
@@ -93,19 +99,23 @@ def read_config(folder: str | pathlib.Path) -> dict[str, Any]:
     return config
 
 
-def check_config(config: dict[str, Any], params: Params, folder: Any) -> None:
-    """Raises CheckpointError where the configuration asks for what no tensor's shape shows."""
-    heads = params["encoders"]["text"]["blocks"]["attention"]["qkv"]["kernel"].shape[3]
+def check_config(config: dict[str, Any], stack: Params, folder: Any) -> None:
+    """Raises CheckpointError where the configuration asks for what no tensor's shape shows, of a stack of blocks."""
+    heads = stack["blocks"]["attention"]["qkv"]["kernel"].shape[3]
     found = COMPUTED | config  # what is not named is BERT's own
     for name, value in (COMPUTED | {"num_attention_heads": heads}).items():
         if found.get(name) != value:
             raise CheckpointError(
-                f"{pathlib.Path(folder) / CONFIG}: {name} = {found.get(name)!r}; the configured text encoder has"
-                f" {value!r}"
+                f"{pathlib.Path(folder) / CONFIG}: {name} = {found.get(name)!r}; the configured encoder has {value!r}"
             )
 
 
 def _name(name: str) -> str:
     """Today's name of a tensor: with the model's prefix, and of a norm "weight" and "bias"."""
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
+    name = norm_name(name)
     return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+
+
+def norm_name(name: str) -> str:
+    """Today's name of a norm's tensor, which once was "gamma" or "beta"."""
+    return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))

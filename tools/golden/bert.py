@@ -7,9 +7,9 @@ import jax
 
 from golden.compared import Arrays, Differences, differences, read_npz, set_text
 from m5jax import config as config_lib
-from m5jax import presets
+from m5jax import methods
 from m5jax.models.interface import functional
-from m5jax.models.scale_network import Scale
+from m5jax.models.unimodal import Unimodal
 from m5jax.token_spec import token_specs
 from m5jax.weights import huggingface
 
@@ -19,14 +19,13 @@ def check(folder: pathlib.Path) -> Differences:
     theirs = huggingface.read_config(folder)
     inputs, expected = read_npz(folder / "inputs.npz"), read_npz(folder / "outputs.npz")
     chosen = config_lib.default()
-    presets.scale_released(chosen)
+    methods.apply(chosen, "bert")
     set_text(chosen, theirs, inputs["input_ids"].shape[1], theirs["max_position_embeddings"])
-    chosen.inputs.modalities = ("text",)
     chosen.model.token_types = theirs.get("type_vocab_size", 2)
-    for tower in (chosen.model.grids, chosen.model.fusion):
-        tower.layers, tower.heads = 1, 1
+    chosen.model.grids.heads = chosen.model.fusion.heads = 1
     config = config_lib.freeze(chosen.to_dict())
-    init, bind = functional(lambda rngs: Scale(config, token_specs(config.inputs), theirs["vocab_size"], 0, rngs))
+    specs, vocabulary = token_specs(config.inputs), theirs["vocab_size"]
+    init, bind = functional(lambda rngs: Unimodal(config, specs, vocabulary, 0, rngs))
     params, report = huggingface.load(folder, jax.jit(init)(jax.random.key(0)))
     print(f"{folder}: {report}")
     mask = inputs["attention_mask"] > 0

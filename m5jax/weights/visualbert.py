@@ -1,0 +1,61 @@
+"""A Hugging Face VisualBERT (config.json, model.safetensors) to our network of family visualbert."""
+
+import pathlib
+import re
+
+from m5jax.errors import CheckpointError
+from m5jax.models.interface import Params
+from m5jax.weights import huggingface, places, released, tensors
+from m5jax.weights.places import Matches, Place, Places, kernel_and_bias
+
+PREFIX = re.compile(r"^(visual_bert|bert)\.")
+TIED = {copy: PREFIX.sub("", original) for copy, original in huggingface.TIED.items()}
+
+
+def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
+    """The parameters with embeddings, layers and, where there are both, language head and pooler of a VisualBERT.
+
+    Of its layers the first, as many as ours. What tells whether picture and title belong together stays as it is but
+    for the pooler: theirs has two classes.
+
+    Raises:
+      CheckpointError: a file is missing or damaged; a tensor has another shape; the configuration names another
+        computation than ours; a tensor of embeddings or layers is missing; by name.
+    """
+    path, config = pathlib.Path(folder) / huggingface.WEIGHTS, huggingface.read_config(folder)
+    huggingface.check_config(config, params["encoder"], folder)
+    if config.get("bypass_transformer"):
+        raise CheckpointError(
+            f"{pathlib.Path(folder) / huggingface.CONFIG}: bypass_transformer = true, which has regions read by a"
+            " further layer alone; ours go through all"
+        )
+    found = {PREFIX.sub("", huggingface.norm_name(name)): tensor for name, tensor in tensors.read(path).items()}
+    released.check_tied(path, found, TIED)
+    for copy, original in TIED.items():
+        if copy in found:
+            found.setdefault(original, found.pop(copy))
+    stream = stream_places(params)
+    wanted = stream | head_places(params)
+    report = places.compare(found, wanted)
+    if missing := [name for name in report.missing if name in stream]:
+        raise CheckpointError(f"{path} has no tensor {', '.join(missing[:8])}; a VisualBERT has")
+    return places.fill(params, found, wanted, path), report
+
+
+def stream_places(params: Params) -> Places:
+    """Where the tensors of its embeddings and layers go."""
+    theirs, ours = "embeddings", "embedders/image"
+    made = huggingface.embedding_places(theirs) | {
+        f"{theirs}.visual_position_embeddings.weight": Place(f"{ours}/position"),
+        f"{theirs}.visual_token_type_embeddings.weight": Place(f"{ours}/type"),
+    }
+    made |= kernel_and_bias(f"{theirs}.visual_projection", f"{ours}/project")
+    for layer in range(places.layers(params["encoder"])):
+        made |= places.bert_layer(f"encoder.layer.{layer}", "encoder", layer)
+    return made
+
+
+def head_places(params: Params) -> Places:
+    """Where those of its heads go, for the heads that ours has."""
+    made = huggingface.head_places() if "text" in params["heads"] else {}
+    return made | kernel_and_bias("pooler.dense", "matcher/dense") if "matcher" in params else made
