@@ -12,6 +12,7 @@ from reports import listing, write_prepared
 from small import small_config
 
 from m5jax import evaluate, sweep_settings
+from m5jax.data.corruption import NOTHING
 from m5jax.data.prepared import Variants
 from m5jax.embed import FUSED, Embeddings
 from m5jax.errors import ConfigError
@@ -20,7 +21,7 @@ from m5jax.evals.suite import Split
 from m5jax.modalities import NAMES, State
 from m5jax.run import open_run
 from m5jax.studies import sweeps as study
-from m5jax.studies.subject import Subject
+from m5jax.studies.subject import Subject, some
 
 RATIOS = (0.0, 0.5, 1.0)
 CONTENT = {"text": lambda r: r.title, "table": lambda r: repr(r.fields)}
@@ -57,10 +58,10 @@ def test_a_curve_without_two_ascending_ratios_is_refused(ratios):
 def test_variants_are_all_there_is_and_each_once():
     contents = [np.random.default_rng(seed).integers(-2, 1, (40, 3)) for seed in range(4)]
     contents.append(contents[0])
-    variants, which = sweeps.distinct(contents)
-    for shown, rows in zip(contents, which, strict=True):
-        np.testing.assert_array_equal(variants[rows, 1:], shown)
-        np.testing.assert_array_equal(variants[rows, 0], np.arange(40))
+    showings = [np.column_stack([np.arange(40), shown]) for shown in contents]
+    variants, which = sweeps.distinct(showings)
+    for shown, rows in zip(showings, which, strict=True):
+        np.testing.assert_array_equal(variants[rows], shown)
     assert len({tuple(row) for row in variants.tolist()}) == len(variants) <= 160
     assert (np.diff(variants[:, 0]) >= 0).all()
 
@@ -165,7 +166,7 @@ def slow(subject, name, ratio, split):
     chosen = sweep_settings.corruption(
         name, ratio, config.inputs, config.evaluate.sweep_splits, config.data.corruption.seed
     )
-    rows = study.some(subject.prepared.length(split), config.evaluate.study_listings, config.seed)
+    rows = some(subject.prepared.length(split), config.evaluate.study_listings, config.seed)
     return subject.split(split, {FUSED: config.inputs.modalities}, corruption=chosen, rows=rows)
 
 
@@ -187,12 +188,12 @@ def slow_scores(subject, name, ratio):
 
 @pytest.mark.parametrize("split", [("query", "gallery"), ("query",), ("gallery",)])
 def test_every_point_is_that_of_the_whole_corrupted_catalogue(asked, split):
-    config, some = asked[0].config, () if len(split) > 1 else ("missing_mixed", "noise_image+text")
-    evaluated = dataclasses.replace(config.evaluate, sweep_splits=split, sweeps=some)
+    config, few = asked[0].config, () if len(split) > 1 else ("missing_mixed", "noise_image+text", "MNR")
+    evaluated = dataclasses.replace(config.evaluate, sweep_splits=split, sweeps=few)
     subject = dataclasses.replace(asked[0], config=dataclasses.replace(config, evaluate=evaluated))
     found = study.study(subject)
     assert found["corrupted"] == list(split)
-    assert tuple(found["sweeps"]) == (some or sweep_settings.names(config.inputs))
+    assert tuple(found["sweeps"]) == (few or sweep_settings.names(config.inputs))
     for name, sweep in found["sweeps"].items():
         for place, ratio in enumerate(found["ratios"]):
             expected = slow_scores(subject, name, ratio)
@@ -293,7 +294,7 @@ def test_variants_are_the_listings_as_the_plan_of_each_has_them(tmp_path):
     subject = subject_of(tmp_path, shop())
     chosen = sweep_settings.corruption("noise_text", 1.0, subject.config.inputs, ("query",), 0)
     whole = dataclasses.replace(subject.prepared, corruption=chosen)
-    twice = Variants.of(whole, np.repeat(np.arange(24), 2), study.Plan({}, {}))
+    twice = Variants.of(whole, np.repeat(np.arange(24), 2), NOTHING)
     records = twice.records("query")
     assert [records[i].title for i in range(len(records))] == np.repeat(
         subject.prepared.index("query").titles, 2

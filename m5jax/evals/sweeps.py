@@ -37,17 +37,14 @@ def summary(ratios: Sequence[float], scores: Sequence[float], chance: float) -> 
     return {"area": float(np.trapezoid(y, x) / (x[-1] - x[0])), "lost": float(y[0] - y[-1]), "half_lost_at": at}
 
 
-def distinct(contents: Sequence[Int[np.ndarray, "n m"]]) -> tuple[Int[np.ndarray, "v 1+m"], Int[np.ndarray, "p n"]]:
+def distinct(showings: Sequence[Int[np.ndarray, "n m"]]) -> tuple[Int[np.ndarray, "v m"], Int[np.ndarray, "p n"]]:
     """What there is to embed of listings that several corruptions leave as they are, or change alike.
 
     Args:
-      contents: per corruption, what each of the same n listings shows of every modality, as numbers.
+      showings: per corruption, as numbers, which listing each of n is and what it shows of every modality.
 
     Returns:
-      The variants, each once, as listing and contents, ordered by listing; and per corruption the variant that each
-      listing is.
+      The variants, each once, in ascending order; and per corruption the variant that each of the n is.
     """
-    listings = np.arange(len(contents[0]))[:, None]
-    rows = np.concatenate([np.concatenate([listings, shown], axis=1) for shown in contents])
-    variants, which = np.unique(rows, axis=0, return_inverse=True)
-    return variants, which.reshape(len(contents), -1)
+    variants, which = np.unique(np.concatenate(showings), axis=0, return_inverse=True)
+    return variants, which.reshape(len(showings), -1)

@@ -1,8 +1,7 @@
 """Missing and noise: scores over a growing share of listings that lack a modality, or show another listing's.
 
-After the robustness sweeps of K3M (Zhu et al., arXiv:2109.00895, figures 3 and 4). What happens to a listing follows
-from its id (`data.corruption`): it is the same for every model, and what is broken at a ratio is broken at every larger
-one. The clean listings are those of the catalogue, whatever `config.data.corruption` does to their splits.
+After the robustness sweeps of K3M (Zhu et al., arXiv:2109.00895, figures 3 and 4); its own tasks are in
+`studies.robustness`.
 """
 
 import dataclasses
@@ -13,46 +12,18 @@ import numpy as np
 
 from m5jax import distributed, sweep_settings
 from m5jax.config import Config
-from m5jax.data.corruption import Plan
 from m5jax.data.index import Index
-from m5jax.data.prepared import Variants
-from m5jax.embed import FUSED, Embeddings
+from m5jax.embed import FUSED
 from m5jax.evals import bootstrap, chance, relevance, retrieval, suite, sweeps
 from m5jax.evals.retrieval import Retrieval
-from m5jax.evals.suite import Split
-from m5jax.inputs import CLEAN
 from m5jax.questions import SIDES
+from m5jax.studies import points
+from m5jax.studies.points import Drawn, Point
 from m5jax.studies.subject import Finding, Subject, skipped, some
 
 QUERY, GALLERY = "query", "gallery"
 METRICS, KS = ("p@1", "map@10"), (1, 10)
 ACCURACY = "classification/head/accuracy"
-OWN, GONE = -1, -2  # what a listing shows of a modality; from 0 on: the record whose content it is
-
-Point = tuple[str, float]  # a sweep and a ratio
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """The listings of a split that are looked at, as every point shows them.
-
-    Attributes:
-      index: of the listings, clean.
-      variants: embeddings of everything that they show at any point, each once.
-      which: per point, int [n]: the variant that a listing is.
-    """
-
-    index: Index
-    variants: Embeddings
-    which: Mapping[Point, np.ndarray]
-
-    def at(self, point: Point) -> Split:
-        """The listings at a point."""
-        return Split(self.index, self.variants.rows(self.which[point]))
-
-    def changed(self, points: Sequence[Point]) -> list[int]:
-        """How many listings are not as they were at the first of some points."""
-        return [int((self.which[point] != self.which[points[0]]).sum()) for point in points]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +61,16 @@ def study(subject: Subject) -> Finding:
     ratios = sorted({0.0, *config.evaluate.sweep_ratios})
     names = config.evaluate.sweeps or sweep_settings.names(config.inputs)
     lines = {name: [(name, ratio) for ratio in ratios] for name in names}
-    points = [point for line in lines.values() for point in line]
-    drawn = {split: _drawn(subject, split, points) for split in (QUERY, GALLERY)}
+    every = [point for line in lines.values() for point in line]
+    drawn = {split: _drawn(subject, split, every) for split in (QUERY, GALLERY)}
     if distributed.is_lead():
-        _say_cost(drawn, len(points))
+        _say_cost(drawn, len(every))
     sides = (drawn[QUERY].index, drawn[GALLERY].index)
     rules = {q.task: suite.task_of(*sides, q, 0).under(config.evaluate.protocol) for q in suite.DEFAULT}
-    clean = _found(subject, drawn, rules, points[0])
+    clean = _found(subject, drawn, rules, every[0])
     if not clean.results:
         return skipped("no query that was drawn has an answer in the gallery that was drawn")
-    found = {point: _found(subject, drawn, rules, point) if point[1] else clean for point in points}
+    found = {point: _found(subject, drawn, rules, point) if point[1] else clean for point in every}
     passports = {task: result.passport.to_dict() for task, result in clean.results.items()}
     by_chance = _by_chance(subject, drawn, rules, clean)
     return {
@@ -121,41 +92,17 @@ def study(subject: Subject) -> Finding:
     }
 
 
-def _drawn(subject: Subject, split: str, points: Sequence[Point]) -> Drawn:
+def _drawn(subject: Subject, split: str, line: Sequence[Point]) -> Drawn:
     """Embeds the listings of a split that are drawn, in every variant."""
-    config, prepared = subject.config, subject.prepared
-    index = dataclasses.replace(prepared, corruption=CLEAN).index(split)
-    rows = some(len(index), config.evaluate.study_listings, config.seed)
-    names = config.inputs.shown
-    variants, which = sweeps.distinct([_shown(subject, split, point, names)[rows] for point in points])
-    contents = dict(zip(names, variants.T[1:], strict=True))
-    plan = Plan(
-        {name: shown == GONE for name, shown in contents.items()},
-        {name: np.where(shown >= 0, shown, -1).astype(np.int32) for name, shown in contents.items()},
-    )
-    listings = Variants.of(prepared, rows[variants[:, 0]], plan)
-    embedded = subject.again(listings, split, {FUSED: config.inputs.modalities}, np.arange(len(variants)))
-    return Drawn(index.rows(rows), embedded, dict(zip(points, which, strict=True)))
-
-
-def _shown(subject: Subject, split: str, point: Point, names: Sequence[str]) -> np.ndarray:
-    """What every listing of a split shows of some modalities at a point: int32 [N, M], `OWN`, `GONE` or a record."""
     config = subject.config
-    chosen = sweep_settings.corruption(*point, config.inputs, config.evaluate.sweep_splits, config.data.corruption.seed)
-    plan = dataclasses.replace(subject.prepared, corruption=chosen).corrupted(split)
-    shown = np.full((subject.prepared.length(split), len(names)), OWN, np.int32)
-    for column, name in zip(shown.T, names, strict=True):
-        if name in plan.donors:
-            column[:] = plan.donors[name]
-        if name in plan.missing:
-            column[plan.missing[name]] = GONE
-    return shown
+    rows = some(subject.prepared.length(split), config.evaluate.study_listings, config.seed)
+    return points.draw(subject, split, rows, line, config.evaluate.sweep_splits)
 
 
-def _say_cost(drawn: Mapping[str, Drawn], points: int) -> None:
-    asked = points * sum(len(listings.index) for listings in drawn.values())
+def _say_cost(drawn: Mapping[str, Drawn], count: int) -> None:
+    asked = count * sum(len(listings.index) for listings in drawn.values())
     made = sum(len(listings.variants) for listings in drawn.values())
-    print(f"sweeps: {points} points of {asked:,} listings in all, from {made:,} embeddings", flush=True)
+    print(f"sweeps: {count} points of {asked:,} listings in all, from {made:,} embeddings", flush=True)
 
 
 def _found(subject: Subject, drawn: Mapping[str, Drawn], rules: Mapping[str, Mapping[str, Any]], point: Point) -> Found:
