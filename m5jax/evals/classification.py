@@ -5,6 +5,7 @@ embedding counts as wrong, so that models of different modalities are scored on 
 class that training never showed. Means over classes are over those of the test listings, one of a single listing too.
 """
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -94,27 +95,54 @@ def linear_probe(
     Raises:
       ValueError: an embedding marked valid is not finite.
     """
-    rows = np.flatnonzero(train_valid & (train_labels >= 0))
+    learned = probe(train, train_labels, valid=train_valid, seed=seed)
+    labelled = test_labels >= 0
+    rows = min(int((train_valid & (train_labels >= 0)).sum()), PROBE_ROWS)
+    scores = _counts(rows, labelled, test_valid)
+    if learned is None or not labelled.any():
+        return scores
+    answers = np.full(len(test), NO_ANSWER)
+    asked = labelled & test_valid
+    if asked.any():
+        answers[asked] = learned(test[asked])
+    return scores | _told(answers[labelled], test_labels[labelled]) | {"converged": float(learned.converged)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Multinomial logistic regression on standardised embeddings.
+
+    Attributes:
+      scaler, model: what was fitted.
+      converged: whether training ended before `PROBE_ITERATIONS`.
+    """
+
+    scaler: StandardScaler
+    model: LogisticRegression
+    converged: bool
+
+    def __call__(self, vectors: Float[np.ndarray, "m d"]) -> Int[np.ndarray, "m"]:
+        """The label of each of one or more embeddings."""
+        return np.asarray(self.model.predict(self.scaler.transform(vectors)))
+
+
+def probe(
+    vectors: Float[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], *, valid: Bool[np.ndarray, "n"], seed: int
+) -> Probe | None:
+    """Trains the linear probe; None with fewer than two classes to learn. Arguments as `linear_probe`."""
+    rows = np.flatnonzero(valid & (labels >= 0))
     if len(rows) > PROBE_ROWS:
         rows = np.random.default_rng(seed).choice(rows, PROBE_ROWS, replace=False)
-    labelled = test_labels >= 0
-    scores = _counts(len(rows), labelled, test_valid)
-    if len(np.unique(train_labels[rows])) < 2 or not labelled.any():
-        return scores
-
-    scaler = StandardScaler().fit(train[rows])
-    probe = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
+    if len(np.unique(labels[rows])) < 2:
+        return None
+    scaler = StandardScaler().fit(vectors[rows])
+    model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
     with warnings.catch_warnings():
         # A probe cut short is still a probe of the same definition; `converged` tells the reader.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # a catalogue's long tail
-        probe.fit(scaler.transform(train[rows]), train_labels[rows])
-    answers = np.full(len(test), NO_ANSWER)
-    asked = labelled & test_valid
-    if asked.any():
-        answers[asked] = probe.predict(scaler.transform(test[asked]))
-    told = _told(answers[labelled], test_labels[labelled])
-    return scores | told | {"converged": float(probe.n_iter_.max() < PROBE_ITERATIONS)}
+        model.fit(scaler.transform(vectors[rows]), labels[rows])
+    return Probe(scaler, model, bool(model.n_iter_.max() < PROBE_ITERATIONS))
 
 
 def named(

@@ -1,5 +1,6 @@
 """Surface forms: short texts as bags of hashed character n-grams, so that one never seen before has a vector, too."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -19,7 +20,9 @@ def bags(texts: Sequence[str], buckets: int = BUCKETS) -> scipy.sparse.csr_array
     both ends, n-grams fall into buckets by their hash, and the whole text is one more. Case and spaces at the ends do
     not count. A row has unit length; an empty text is a row of zeros.
     """
-    rows, columns = [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    bucket = functools.cache(functools.partial(_bucket, buckets=buckets))  # few n-grams are most of them
     for row, text in enumerate(texts):
         if not (plain := text.strip().casefold()[:LONGEST]):
             continue
@@ -27,7 +30,7 @@ def bags(texts: Sequence[str], buckets: int = BUCKETS) -> scipy.sparse.csr_array
         grams = [marked[at : at + size] for size in SIZES for at in range(len(marked) - size + 1)]
         grams.append(f"={plain}")
         rows += [row] * len(grams)
-        columns += [_bucket(gram, buckets) for gram in grams]
+        columns += [bucket(gram) for gram in grams]
     counts = scipy.sparse.csr_array(
         (np.ones(len(rows), np.float32), (np.asarray(rows, int), np.asarray(columns, int))), shape=(len(texts), buckets)
     )
