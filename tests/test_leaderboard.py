@@ -54,7 +54,12 @@ class FakeRuns:
             "test_only": {"classification/accuracy": curve, "alignment/f1": curve, "answers/rank@10": curve},
             "in_training": {"classification/accuracy": [score] * 3, "alignment/f1": [None] * 3},
         }
-        robustness = {"ratios": RATIOS, "schemes": dict.fromkeys(SCHEMES, lines), "passport": {"digest": "a"}}
+        robustness = {
+            "ratios": RATIOS,
+            "chance": {"alignment/f1": 0.25},
+            "schemes": dict.fromkeys(SCHEMES, lines),
+            "passport": {"digest": "a"},
+        }
         (folder / "studies.json").write_text(json.dumps({"robustness": robustness}), encoding="utf-8")
         scores = {"retrieval/category/fused/p@1": score, "classification/probe/fused/accuracy": score}
         if "table" in config.inputs.modalities:
@@ -126,6 +131,7 @@ def test_the_table_has_every_method_with_spread_cost_and_the_papers_orders(finis
     text = (finished / "leaderboard.md").read_text(encoding="utf-8")
     assert "| ViLBERT+PKG | image+text+table | 30.5±0.7 |" in text
     assert "| **50.5±0.7** |" in text
+    assert "| chance |  | – | – | – | – | 25.0 | – | – |" in text
     assert "| K3M | image+text+table | 1.50 | 2.5 | 8 | 3 |" in text
     assert "SCALE over ViLBERT (SCALE, table 5): in 2 of 2 columns" in text
 

@@ -40,9 +40,9 @@ def table(chosen: Sequence[str], asked: Sequence[Asked]) -> dict[str, Any]:
     Returns:
       "methods", by name: "title", "sees" and "cost", the means over seeds, empty for a method without a run;
       "columns", by key: "task", "title", "first"; "cells", by key and method: "mean", "spread" (null of one seed) and
-      "seeds"; "best", by key: the method of the largest mean; "ratios" and "damage", by line, score, scheme and
-      method: a cell per ratio; "said", what lines and scores are called; "paper", "claims" and "orders", as
-      `leaderboard.claims` has them; "notes". Columns that no run has are left out.
+      "seeds"; "best", by key: the method of the largest mean; "chance", by key, where runs say it; "ratios" and
+      "damage", by line, score, scheme and method: a cell per ratio; "said", what lines and scores are called; "paper",
+      "claims" and "orders", as `leaderboard.claims` has them; "notes". Columns that no run has are left out.
     """
     runs = {(one.method, one.seed): columns.tree(one.scores, one.studies) for one in asked}
     cells = {column.key: _cells(chosen, runs, column.where) for column in COLUMNS}
@@ -58,6 +58,11 @@ def table(chosen: Sequence[str], asked: Sequence[Asked]) -> dict[str, Any]:
         },
         "cells": cells,
         "best": {key: max(of, key=lambda name: of[name]["mean"]) for key, of in cells.items()},
+        "chance": {
+            column.key: level
+            for column in COLUMNS
+            if (level := _chance(list(runs.values()), column.chance)) is not None
+        },
         "ratios": ratios,
         "damage": _damage(chosen, same, ratios),
         "said": columns.LINES | columns.SCORES,
@@ -81,6 +86,12 @@ def _cells(chosen: Sequence[str], runs: Mapping[tuple[str, int], Any], where: tu
 def _cell(seeds: Mapping[int, float]) -> dict[str, Any]:
     mean, spread = mean_and_spread(list(seeds.values()))
     return {"mean": mean, "spread": spread, "seeds": {str(seed): seeds[seed] for seed in sorted(seeds)}}
+
+
+def _chance(runs: Sequence[Any], where: tuple[str, ...]) -> float | None:
+    """The mean over runs of what chance gets; every run of a seed says the same."""
+    levels = [level for answers in runs if where and (level := columns.number(answers, where)) is not None]
+    return mean_and_spread(levels)[0] if levels else None
 
 
 def _method(name: str, asked: Sequence[Asked]) -> dict[str, Any]:

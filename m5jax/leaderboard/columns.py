@@ -32,12 +32,14 @@ class Column:
       task, title: what it is called.
       where: the path from `tree` to the number.
       first: whether it is in the one table that has every task; the others are in the tables of their task.
+      chance: the path to what a model that knows nothing gets; empty: a run does not say.
     """
 
     task: str
     title: str
     where: tuple[str, ...]
     first: bool = False
+    chance: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -49,14 +51,15 @@ def _score(task: str, title: str, name: str, first: bool = False) -> Column:
     return Column(task, title, ("scores", name), first)
 
 
-def _found(task: str, title: str, *path: str, first: bool = False) -> Column:
-    return Column(task, title, ("studies", *path), first)
+def _answered(title: str, metric: str, first: bool = False) -> Column:
+    path = "studies", "answers"
+    return Column("Multi-modal QA", title, (*path, "scores", metric), first, (*path, "chance", metric))
 
 
 def _damaged(line: str) -> tuple[Column, ...]:
     at = f"{'test' if line == TEST_ONLY else 'train and test'}, {DAMAGE_AT:.0%}"
     return tuple(
-        Column(f"Damaged: {at}", said.split(", ")[1], ("damaged", line, score), first=True)
+        Column(f"Damaged: {at}", said.split(", ")[1].capitalize(), ("damaged", line, score), True, (*_CHANCE, score))
         for score, said in SCORES.items()
     )
 
@@ -66,8 +69,9 @@ def damaged(line: str, score: str) -> str:
     return "/".join(("damaged", line, score))
 
 
+_CHANCE = "studies", "robustness", "chance"
 _CATEGORY, _PRODUCT = "Same category", "Same product"
-_ITEM, _CLUSTERS, _ALIGNED, _ANSWERED = "Item classification", "Clusters", "Product alignment", "Multi-modal QA"
+_ITEM, _CLUSTERS, _ALIGNED = "Item classification", "Clusters", "Product alignment"
 
 COLUMNS = (
     _score(_CATEGORY, "P@1", "retrieval/category/fused/p@1", first=True),
@@ -77,6 +81,10 @@ COLUMNS = (
     _score(_ITEM, "Accuracy", "classification/probe/fused/accuracy", first=True),
     _score(_CLUSTERS, "NMI", "clustering/fused/nmi", first=True),
     _score(_CLUSTERS, "Purity", "clustering/fused/purity"),
+    _answered("Rank@1", "rank@1"),
+    _answered("Rank@3", "rank@3"),
+    _answered("Rank@10", "rank@10", first=True),
+    _answered("MRR", "mrr"),
     *_damaged(TEST_ONLY),
     *_damaged(IN_TRAINING),
 )

@@ -52,7 +52,9 @@ def _scores(board: Board, keys: Sequence[str]) -> list[list[str]]:
         [method["title"], "+".join(method["sees"]), *(_cell(board, key, name) for key in keys)]
         for name, method in board["methods"].items()
     ]
-    return [["method", "sees", *heads], *rows]
+    levels = [board["chance"].get(key) for key in keys]
+    by_chance = ["chance", "", *(NONE if level is None else f"{100 * level:.1f}" for level in levels)]
+    return [["method", "sees", *heads], *rows, by_chance]
 
 
 def _cell(board: Board, key: str, name: str) -> str:

@@ -24,10 +24,11 @@ def render(board: Mapping[str, Any]) -> str:
 
 
 def _view(board: Mapping[str, Any]) -> dict[str, Any]:
+    every = list(board["columns"])
     first = [key for key, column in board["columns"].items() if column["first"]]
     return {
-        "first": (_heads(board, first), _rows(board, first)),
-        "every": (_heads(board, list(board["columns"])), _rows(board, list(board["columns"]))),
+        "first": (_heads(board, first), _rows(board, first), _levels(board, first)),
+        "every": (_heads(board, every), _rows(board, every), _levels(board, every)),
         "damage": [
             (board["said"][line], [(board["said"][score], _charts(board, score, of)) for score, of in scores.items()])
             for line, scores in board["damage"].items()
@@ -60,6 +61,11 @@ def _rows(board: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[Mapping[s
         ]
         rows.append((method, cells))
     return rows
+
+
+def _levels(board: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """What chance gets, column by column."""
+    return [f"{100 * board['chance'][key]:.1f}" if key in board["chance"] else "–" for key in keys]
 
 
 def drawn(methods: Sequence[str]) -> dict[str, str]:
