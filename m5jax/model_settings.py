@@ -103,8 +103,8 @@ class Model:
         "fusion",
         "product vector from: the joint transformer's first states (SCALE); the encoders' mean states, alike or weighed"
         " by how far the modalities agree; what the contrastive objective compares, in which a picture finds its title;"
-        " the classifier's dense layer (SCALE, fine-tuned)",
-        choices=("fusion", "encoders", "agreement", "contrastive", "dense"),
+        " the classifier's dense layer (SCALE, fine-tuned); the structure aggregation over the table's triples (K3M)",
+        choices=("fusion", "encoders", "agreement", "contrastive", "dense", "structure"),
     )
     dropout: float = setting(0.0, "dropout rate in training", low=0.0, high=0.9)
     remat: str = setting(
@@ -206,6 +206,7 @@ def check_model(model: Model, objective: Objective, inputs: Inputs) -> None:
     _check_stem(model, inputs)
     _check_harmony(objective)
     _check_asked(objective, inputs)
+    _check_structure(model, objective, inputs)
     if model.readout == "dense" and not objective.classification:
         raise ConfigError(
             "config.model.readout = 'dense' is a layer of the classifier: set config.objective.classification"
@@ -299,3 +300,28 @@ def _check_asked(objective: Objective, inputs: Inputs) -> None:
     for name, value, needed, there in needs:
         if value and not there:
             raise ConfigError(f"{name} = {value!r} needs {needed}")
+
+
+def _check_structure(model: Model, objective: Objective, inputs: Inputs) -> None:
+    """Where K3M's parts have something to read, and something that trains them."""
+    heads, scale = model.structure.heads, model.family == "scale"
+    graph = inputs.table.triples > 0 and "table" in inputs.modalities
+    if model.family not in ("scale", "k3m") and (heads or model.fuse != "none"):
+        raise ConfigError(
+            f"config.model.family = {model.family!r} has no structure aggregation and no gates: set"
+            " config.model.structure.heads = 0 and config.model.fuse = 'none'"
+        )
+    if model.readout == "structure" and not heads:
+        raise ConfigError("config.model.readout = 'structure' needs config.model.structure.heads above 0")
+    if scale and heads and not (graph and objective.link_prediction):
+        raise ConfigError(
+            f"config.model.structure.heads = {heads} needs config.inputs.table.triples and"
+            " config.objective.link_prediction above 0, and a table in config.inputs.modalities: nothing else reads it"
+        )
+    if scale and objective.link_prediction and not heads:
+        raise ConfigError("config.objective.link_prediction needs config.model.structure.heads above 0")
+    if inputs.table.asked and inputs.table.asked_length > inputs.table.length:
+        raise ConfigError(
+            f"config.inputs.table.asked_length = {inputs.table.asked_length} must be at most config.inputs.table.length"
+            f" = {inputs.table.length}, whose places it has"
+        )

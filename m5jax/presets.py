@@ -37,7 +37,7 @@ def scale_released(config: Any) -> None:
 def k3m_paper(config: Any) -> None:
     """What K3M's paper means (spec section 8.3): image-text co-attention, hard choice between two, eight heads."""
     config.model.family, config.model.blocks = "k3m", "released"
-    config.model.pool, config.model.readout, config.model.stem = "mean", "fusion", "patch"
+    config.model.pool, config.model.readout, config.model.stem = "mean", "structure", "patch"
     config.model.fuse, config.model.fuse_per = "hard", "dimension"
     config.model.structure.heads = 8
     config.inputs.table.masking = "none"

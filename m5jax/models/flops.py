@@ -46,6 +46,11 @@ def structure(table: TokenSpec, width: int) -> float:
     return 2 * width * (2 * table.triples * table.length + 3 * table.triples * width + width)
 
 
+def asked(table: TokenSpec, model: Model) -> float:
+    """The names and values that link prediction asks for, each by itself."""
+    return 2 * table.asked * stack(table.asked_length, model.tokens, model.width)
+
+
 def stem(spec: TokenSpec, width: int) -> float:
     """The convolutions over one picture, and the linear map behind them."""
     total, before, side = 2 * spec.length * width * width, spec.grid[-1], spec.grid[0]
@@ -102,6 +107,9 @@ def scale(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
             total += 2 * width * model.projection
         if getattr(objective, modalities.TABLE[name].objective):
             total += masked_head(spec, width, vocabulary)
+        total += gate(spec.sequence, 2, width, model)
+    if model.structure.heads:
+        total += structure(specs["table"], width) + asked(specs["table"], model)
     if objective.classification:
         total += 2 * model.projection * (len(specs) * width + classes)
     return float(total)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from m5jax.config import Config
 from m5jax.errors import ConfigError
@@ -30,7 +30,7 @@ from m5jax.models.interface import Batch, Model
 from m5jax.models.layers import Stack, encoder_layout, linear
 from m5jax.models.pretraining import Masks, Network, States
 from m5jax.models.pretraining import build as build_model
-from m5jax.models.structure import Structure, asked_vectors, own_triple, span_means
+from m5jax.models.structure import Structure, asked_vectors, own_triple, shown_spans, span_means
 from m5jax.token_spec import TokenSpec
 
 
@@ -64,7 +64,7 @@ class K3M(Network):
         encoders = {name: Stack(model.grids, layout, model, dtype, rngs) for name in self.partners}
         words = [spec for spec in specs.values() if spec.kind == "tokens"]
         if words:  # one encoder for all that is text, with positions for the longest of it
-            longest = max(max(spec.sequence, spec.asked_length) for spec in words)
+            longest = max(spec.sequence for spec in words)
             embedders["text"] = embedder(specs.get("text", words[0]), longest, model, dtype, rngs)
             encoders["text"] = Stack(model.tokens, layout, model, dtype, rngs)
         self.embedders, self.encoders = nnx.Dict(embedders), nnx.Dict(encoders)
@@ -118,7 +118,7 @@ class K3M(Network):
         self, table: dict, before: Array | None, after: Array | None
     ) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
         """States of the table's tokens, of which each sees its own triple and nothing else, at its place in that."""
-        alone = own_triple(_spans(table))
+        alone = own_triple(shown_spans(table))
         table = {"ids": table["ids"], "mask": alone.seen.any(-1), "positions": alone.positions}
         embedded, mask = self.embedders["text"](table, self.vocabulary, before)
         return self.encoders["text"](embedded, alone.seen, after), mask
@@ -133,16 +133,13 @@ class K3M(Network):
         centre = total / jnp.maximum(count, 1)
         if "table" not in self.specs:
             return centre
-        return self.structure(centre, *span_means(states["table"], _spans(batch["table"]), self.specs["table"].triples))
+        return self.structure(
+            centre, *span_means(states["table"], shown_spans(batch["table"]), self.specs["table"].triples)
+        )
 
     def asked(self, batch: Batch) -> tuple[Float[Array, "b t d"], Float[Array, "b t d"]]:
         """The mean states of the asked names and values, each text by itself, from the encoder of all text."""
         return asked_vectors(batch["table"]["asked"], lambda arrays: self._encoded("text", arrays, None, None))
-
-
-def _spans(table: dict) -> Int[Array, "b l"]:
-    """Whose a token is, of the tokens that are shown."""
-    return jnp.where(table["mask"], table["spans"], 0)
 
 
 def _check(config: Config, specs: Mapping[str, TokenSpec]) -> None:
@@ -167,10 +164,10 @@ def _check(config: Config, specs: Mapping[str, TokenSpec]) -> None:
     for name in ("contrastive", "matching", "word_region", "masked_entity" if "table" in specs else ""):
         if name and getattr(objective, name):
             raise ConfigError(f"config.objective.{name} is no objective of config.model.family = 'k3m': set it to 0")
-    if model.readout not in ("fusion", "dense"):
+    if model.readout not in ("structure", "dense"):
         raise ConfigError(
             f"config.model.readout = {model.readout!r}: the product vector of config.model.family = 'k3m' is c*,"
-            " 'fusion', or 'dense', the classifier's"
+            " 'structure', or the classifier's, 'dense'"
         )
 
 
@@ -190,7 +187,7 @@ def _flops(config: Config, specs: Mapping[str, TokenSpec], vocabulary: int, clas
     if table:
         total += flops.stack(table.sequence, model.tokens, width) + flops.structure(table, width)
         if objective.link_prediction:
-            total += 2 * table.asked * flops.stack(table.asked_length, model.tokens, width)
+            total += flops.asked(table, model)
     named = {name: spec for name, spec in specs.items() if name != "table"}
     widths = {spec.name: wide for spec in grids}
     total += flops.heads(config, named, vocabulary, classes, widths, matcher=False)

@@ -186,8 +186,7 @@ def build(make: Make, config: Config, specs: Mapping[str, TokenSpec], classes: i
                 coupled["nce_predictions"], coupled["nce_targets"], valid, network.temperature()
             )
         if "items" in coupled:
-            asked = Asked(coupled["items"], coupled["properties"], coupled["values"], **_asked(batch))
-            objectives |= link_prediction(asked, objective)
+            objectives |= link_prediction(Asked.of(coupled, batch), objective)
         return objectives
 
     def embed(params: Params, batch: Batch, subsets: Mapping[str, tuple[str, ...]]) -> Embeddings:
@@ -274,9 +273,3 @@ def _told(
 
 def _sum(total: PerListing) -> numerics.SumCount:
     return total[0].sum(), total[1].sum()
-
-
-def _asked(batch: Batch) -> dict[str, Array]:
-    """What a batch says of the triples that are asked for, besides their words."""
-    asked = batch["table"]["asked"]
-    return {name: asked[name] for name in ("valid", "key", "others")}

@@ -22,6 +22,7 @@ from m5jax.models.scale_network import HARMONY_ORDER, Masks, Scale, States
 from m5jax.objectives import harmony, numerics
 from m5jax.objectives.classification import classification
 from m5jax.objectives.contrastive import contrastive, pair_total
+from m5jax.objectives.link_prediction import Asked, link_prediction
 from m5jax.objectives.masked import PerListing, flatness, masked_blocks, masked_tokens
 from m5jax.token_spec import TokenSpec
 
@@ -63,7 +64,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         there = present(batch)
         states, masks = network.encode(batch, keys[0])
-        fused = network.fusion(states, masks, keys[1])
+        fused = network.fused(states, masks, keys[1])
         first = network.first(fused, masks)
         separable, coupled = {}, {"pooled": network.pooled(states, masks)}
         on_logits, on_losses = weights("masked", network, first, there) if not by_agreement else (None, None)
@@ -77,6 +78,9 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
                 coupled[tasks[name]] = total[0]
             else:
                 separable[tasks[name]] = weighed(total, on_losses[:, m, m], "masked")
+        if objective.link_prediction:
+            coupled["items"] = network.aggregated(batch, states, masks, first)
+            coupled["properties"], coupled["values"] = network.asked(batch)
         if objective.classification and classes:
             separable |= classification(network.classifier(first, keys[2]), batch["label"])
         return Losses(separable, coupled)
@@ -104,6 +108,8 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
                 if name in tasks:
                     counts = _selected(batch[name]).sum(-1).astype(jnp.float32)
                     objectives[tasks[name]] = weighed((coupled[tasks[name]], counts), on_losses[:, m, m], "masked")
+        if objective.link_prediction:
+            objectives |= link_prediction(Asked.of(coupled, batch), objective)
         return objectives
 
     def embed(params: Params, batch: Batch, subsets: Mapping[str, tuple[str, ...]]) -> Embeddings:
@@ -112,7 +118,7 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
 
         def fuse(shown: Bool[Array, "m"]) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
             seen = {name: masks[name] & shown[m] for m, name in enumerate(names)}
-            return _product_vector(network, states, seen, config.model.readout)
+            return _product_vector(network, batch, states, seen, config.model.readout)
 
         # One subset after the other through one compiled fusion: 31 take the memory and the compiler's time of one.
         table = np.array([[name in subset for name in names] for subset in subsets.values()]).reshape(-1, len(names))
@@ -128,31 +134,36 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
     def classify(params: Params, batch: Batch) -> Float[Array, "b c"]:
         network: Scale = bind(params)
         states, masks = network.encode(batch, None)
-        return network.classifier(network.first(network.fusion(states, masks, first_only=True), masks), None)
+        return network.classifier(network.first(network.fused(states, masks, first_only=True), masks), None)
 
     names_category = bool(classes and objective.classification) and objective.classes == "category"
     total = {task: getattr(objective, task) for task in tasks.values()}
-    total |= {name: getattr(objective, name) for name in ("contrastive", "classification") if getattr(objective, name)}
+    others = ("contrastive", "link_prediction", "classification")
+    total |= {name: getattr(objective, name) for name in others if getattr(objective, name)}
     count = flops.scale(config, specs, vocabulary, classes)
     return Model(init, losses, couple, total, embed, agreement, classify if names_category else None, count)
 
 
 def _product_vector(
-    network: Scale, states: States, masks: Masks, readout: str
+    network: Scale, batch: Batch, states: States, masks: Masks, readout: str
 ) -> tuple[Float[Array, "b d"], Bool[Array, "b"]]:
     """The vector of every listing from the modalities that the masks show, and where there is any.
 
     All have unit length. "fusion": the sum of the joint transformer's first states (SCALE, spec section 5.2; what is
     not shown takes no part in the joint transformer either, where the release fuses everything and leaves terms out).
-    "dense": the classifier's dense layer over them (the same, fine-tuned). "encoders": the sum of the encoders' mean
+    "dense": the classifier's dense layer over them (the same, fine-tuned). "structure": their mean and what the table's
+    triples add to it (K3M's c*, where the table is shown). "encoders": the sum of the encoders' mean
     states, each at unit length. "agreement": the same, weighed by `agreement_shares`. "contrastive": the sum of what
     the contrastive objective compares, each at unit length, so that those of single modalities lie in one space.
     """
     names = network.names
     there = jnp.stack([masks[name].any(1) for name in names], 1)
-    if readout in ("fusion", "dense"):
-        first = network.first(network.fusion(states, masks, first_only=True), masks)
-        vector = first.sum(1) if readout == "fusion" else network.classifier.vector(first)
+    if readout in ("fusion", "dense", "structure"):
+        first = network.first(network.fused(states, masks, first_only=True), masks)
+        if readout == "structure":
+            vector = network.aggregated(batch, states, masks, first)
+        else:
+            vector = first.sum(1) if readout == "fusion" else network.classifier.vector(first)
         return numerics.normalise(jnp.where(there.any(1, keepdims=True), vector, 0.0)), there.any(1)
     if readout == "contrastive":
         parts = jnp.where(there[..., None], numerics.normalise(network.pooled(states, masks)), 0.0)

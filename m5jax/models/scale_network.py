@@ -1,4 +1,8 @@
-"""The network of SCALE: per modality an embedder, an encoder, a pooler and a masked head; one joint transformer."""
+"""The network of SCALE: per modality an embedder, an encoder, a pooler and a masked head; one joint transformer.
+
+With `config.model.structure` it has K3M's structure aggregation over the table's triples as well, and with
+`config.model.fuse` K3M's gates between what an encoder says and what the joint transformer made of it.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +12,11 @@ from jaxtyping import Array, Bool, Float
 from m5jax.config import Config
 from m5jax.models.encoders import embedder
 from m5jax.models.fusion import Fusion
+from m5jax.models.gates import Gates
 from m5jax.models.heads import Classifier, Comparing, MaskedHead, Pooler, pool
 from m5jax.models.interface import Batch
 from m5jax.models.layers import Stack, encoder_layout
+from m5jax.models.structure import Structure, asked_vectors, shown_spans, span_means
 from m5jax.token_spec import TokenSpec
 
 # The release's orders. They matter: its harmony matrix is not symmetric, its joint sequence has one position a place.
@@ -53,17 +59,47 @@ class Scale(Comparing):
             self.harmony = nnx.Param(jnp.zeros((len(self.names), len(self.names)), jnp.float32))
         if classes and config.objective.classification:
             self.classifier = Classifier(len(self.names), classes, model, dtype, rngs)
+        if model.fuse != "none":
+            self.gates = nnx.Dict({n: Gates(1, model.width, model, dtype, rngs) for n in self.names})
+        if model.structure.heads:
+            self.structure, self.triples = Structure(model.width, model, dtype, rngs), specs["table"].triples
 
     def encode(self, batch: Batch, key: Array | None) -> tuple[States, Masks]:
         """States [B, N, D] and masks [B, N] of every modality; N = L for kind tokens, L + 1 for a grid."""
         states, masks = {}, {}
         keys = [None] * len(self.names) if key is None else jax.random.split(key, len(self.names))
         for name, own in zip(self.names, keys, strict=True):
-            before, after = (None, None) if own is None else jax.random.split(own)
-            embed = self.embedders[self.lender["embedder"][name]]
-            embedded, masks[name] = embed(batch[name], self.vocabulary, before)
-            states[name] = self.encoders[self.lender["encoder"][name]](embedded, masks[name], after)
+            states[name], masks[name] = self._encoded(name, batch[name], own)
         return states, masks
+
+    def _encoded(self, name: str, arrays: dict, key: Array | None) -> tuple[Float[Array, "b l d"], Bool[Array, "b l"]]:
+        before, after = (None, None) if key is None else jax.random.split(key)
+        embedded, mask = self.embedders[self.lender["embedder"][name]](arrays, self.vocabulary, before)
+        return self.encoders[self.lender["encoder"][name]](embedded, mask, after), mask
+
+    def fused(self, states: States, masks: Masks, key: Array | None = None, first_only: bool = False) -> States:
+        """What the joint transformer makes of the states, or a gate of both; arguments as `Fusion` has them."""
+        if "gates" not in vars(self):
+            return self.fusion(states, masks, key, first_only)
+        keys = [None] * (1 + len(self.names)) if key is None else jax.random.split(key, 1 + len(self.names))
+        joint = self.fusion(states, masks, keys[0], first_only)
+        return {
+            name: self.gates[name](
+                states[name][:, : joint[name].shape[1]], [joint[name]], masks[name].any(1, keepdims=True), own
+            )
+            for name, own in zip(self.names, keys[1:], strict=True)
+        }
+
+    def aggregated(self, batch: Batch, states: States, masks: Masks, first: Float[Array, "b m d"]) -> Array:
+        """c* [B, D], float32: the mean of the first states that are there, and what the triples add to it."""
+        there = jnp.stack([masks[name].any(1) for name in self.names], 1)
+        centre = first.sum(1) / jnp.maximum(there.sum(1, keepdims=True), 1)
+        table = {"mask": masks["table"], "spans": batch["table"]["spans"]}
+        return self.structure(centre, *span_means(states["table"], shown_spans(table), self.triples))
+
+    def asked(self, batch: Batch) -> tuple[Float[Array, "b t d"], Float[Array, "b t d"]]:
+        """The mean states of the asked names and values, each text by itself, from the table's encoder."""
+        return asked_vectors(batch["table"]["asked"], lambda arrays: self._encoded("table", arrays, None))
 
     def pooled(self, states: States, masks: Masks) -> Float[Array, "b m p"]:
         """What the contrastive objective compares."""

@@ -16,6 +16,11 @@ from m5jax.models.heads import pool
 from m5jax.models.layers import encoder_layout
 
 
+def shown_spans(table: dict) -> Int[Array, "b l"]:
+    """Whose a token is, "spans" [B, L], of the tokens that "mask" [B, L] shows; 0 elsewhere."""
+    return jnp.where(table["mask"], table["spans"], 0)
+
+
 def span_means(
     states: Float[Array, "b l d"], spans: Int[Array, "b l"], triples: int
 ) -> tuple[Float[Array, "b k d"], Float[Array, "b k d"], Bool[Array, "b k"]]:

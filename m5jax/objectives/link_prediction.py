@@ -34,6 +34,13 @@ class Asked:
     key: Int[Array, "b t"]
     others: Int[Array, "b t r"]
 
+    @classmethod
+    def of(cls, coupled: dict[str, Array], batch: dict) -> "Asked":
+        """From a model's coupled arrays "items", "properties" and "values", and what the batch says beside words."""
+        asked = batch["table"]["asked"]
+        vectors = (coupled[name] for name in ("items", "properties", "values"))
+        return cls(*vectors, *(asked[name] for name in ("valid", "key", "others")))
+
 
 def link_prediction(asked: Asked, objective: Objective) -> dict[str, SumCount]:
     """The objective, and how well the true value is found, over the valid triples, as (sum, count).
