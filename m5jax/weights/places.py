@@ -7,7 +7,8 @@ PyTorch keeps a dense layer as [outputs, inputs], we as [inputs, outputs], with 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -67,20 +68,29 @@ def norm(theirs: str, ours: str, index: tuple = ()) -> Places:
     return {f"{theirs}.weight": Place(f"{ours}/scale", index), f"{theirs}.bias": Place(f"{ours}/bias", index)}
 
 
+def joined(theirs: Sequence[str], ours: str, layer: int) -> Places:
+    """Dense layers that are one here, side by side behind the inputs: query, key and value; or key and value."""
+    places: Places = {}
+    for number, name in enumerate(theirs):
+        places[f"{name}.weight"] = Place(f"{ours}/kernel", (layer, slice(None), number), 1)
+        places[f"{name}.bias"] = Place(f"{ours}/bias", (layer, number))
+    return places
+
+
 def bert_layer(theirs: str, ours: str, layer: int) -> Places:
     """One block of a BERT encoder; `ours` is the path of a stack."""
-    blocks, places = f"{ours}/blocks", {}
-    for number, name in enumerate(("query", "key", "value")):
-        part = f"{theirs}.attention.self.{name}"
-        places[f"{part}.weight"] = Place(f"{blocks}/attention/qkv/kernel", (layer, slice(None), number), 1)
-        places[f"{part}.bias"] = Place(f"{blocks}/attention/qkv/bias", (layer, number))
+    return block(f"{theirs}.attention", f"{theirs}.intermediate", f"{theirs}.output", f"{ours}/blocks", layer)
+
+
+def block(attention: str, up: str, down: str, ours: str, layer: int) -> Places:
+    """One block with BERT's names inside its three parts; `ours` is the path of the blocks."""
     return (
-        places
-        | kernel_and_bias(f"{theirs}.attention.output.dense", f"{blocks}/attention/out", (layer,), 2)
-        | norm(f"{theirs}.attention.output.LayerNorm", f"{blocks}/norm_attention", (layer,))
-        | kernel_and_bias(f"{theirs}.intermediate.dense", f"{blocks}/mlp/up", (layer,))
-        | kernel_and_bias(f"{theirs}.output.dense", f"{blocks}/mlp/down", (layer,))
-        | norm(f"{theirs}.output.LayerNorm", f"{blocks}/norm_mlp", (layer,))
+        joined([f"{attention}.self.{name}" for name in ("query", "key", "value")], f"{ours}/attention/qkv", layer)
+        | kernel_and_bias(f"{attention}.output.dense", f"{ours}/attention/out", (layer,), 2)
+        | norm(f"{attention}.output.LayerNorm", f"{ours}/norm_attention", (layer,))
+        | kernel_and_bias(f"{up}.dense", f"{ours}/mlp/up", (layer,))
+        | kernel_and_bias(f"{down}.dense", f"{ours}/mlp/down", (layer,))
+        | norm(f"{down}.LayerNorm", f"{ours}/norm_mlp", (layer,))
     )
 
 
@@ -139,3 +149,18 @@ def compare(tensors: Iterable[str], places: Places) -> Matches:
     return Matches(
         tuple(sorted(there & places.keys())), tuple(sorted(there - places.keys())), tuple(sorted(places.keys() - there))
     )
+
+
+def refuse_partial(path: pathlib.Path | str, report: Matches, dead: re.Pattern) -> None:
+    """Raises CheckpointError unless everything whose name is not `dead` found its place, and every place was filled."""
+    unknown = [name for name in report.dropped if not dead.fullmatch(name)]
+    if report.missing or unknown:
+        raise CheckpointError(
+            f"{path} does not fit the configured network ({report}); missing: {_few(report.missing)}; of unknown name:"
+            f" {_few(unknown)}. Set config.model as the file was trained"
+        )
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "none"

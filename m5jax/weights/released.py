@@ -42,18 +42,8 @@ def load(path: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
     wanted = places_of(params)
     check_tied(path, found, TIED)
     report = places.compare(found.keys() - TIED.keys(), wanted)
-    refuse_partial(path, report)
+    places.refuse_partial(path, report, DEAD)
     return places.fill(params, found, wanted, path), report
-
-
-def refuse_partial(path: Any, report: Matches) -> None:
-    """Raises CheckpointError unless everything that is not dead found its place, and every place was filled."""
-    unknown = [name for name in report.dropped if not DEAD.fullmatch(name)]
-    if report.missing or unknown:
-        raise CheckpointError(
-            f"{path} does not fit the configured network ({report}); missing: {_few(report.missing)}; of unknown name:"
-            f" {_few(unknown)}. Set config.model as the file was trained (docs/scale.md)"
-        )
 
 
 def check_tied(path: Any, found: tensors.Tensors, tied: dict[str, str]) -> None:
@@ -123,8 +113,3 @@ def _head(name: str) -> Places:
     if name == "text":
         return made | {f"{theirs}.bias": Place(f"{ours}/bias")}
     return made | kernel_and_bias(f"{theirs}.decoder", f"{ours}/predict")
-
-
-def _few(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "none"

@@ -9,7 +9,7 @@ import pathlib
 from golden.compared import Differences
 from m5jax.errors import ConfigError, DataError
 
-KINDS: tuple[str, ...] = ("bert", "scale", "visualbert")
+KINDS: tuple[str, ...] = ("bert", "clip", "lxmert", "scale", "vilbert", "visualbert")
 """The kinds, each a module of this package that is imported when it is asked for."""
 
 

@@ -77,3 +77,9 @@ def set_text(chosen: Any, theirs: Arrays, length: int, positions: int) -> None:
     chosen.model.tokens.hidden = theirs["intermediate_size"]
     chosen.model.positions.text = positions
     chosen.inputs.text.length = length
+
+
+def set_regions(chosen: Any, features: np.ndarray) -> None:
+    """The picture of our inputs as regions [B, N, dim] with boxes."""
+    chosen.inputs.image.source, chosen.inputs.image.boxes = "features", True
+    chosen.inputs.image.feature_rows, chosen.inputs.image.feature_dim = features.shape[1:]
