@@ -29,7 +29,7 @@ def regions(identity, rows=3, title="a shoe", dim=DIM, seed=0, **changes):
     return parts | changes
 
 
-def packed(parts):
+def packed(parts, names=ITEMS):
     """An entry as tensorpack's serializer writes it: msgpack-numpy."""
 
     def encode(part):
@@ -39,17 +39,20 @@ def packed(parts):
         data = part.tobytes() if not kind else b"pickled"
         return {b"nd": True, b"type": part.dtype.str, b"kind": kind, b"shape": list(part.shape), b"data": data}
 
-    items = [str(parts[name]) if name == "num_boxes" else encode(parts[name]) for name in ITEMS]
+    items = [str(parts[name]) if name == "num_boxes" else encode(parts[name]) for name in names]
     return msgpack.packb(items, use_bin_type=True)
 
 
-def line(parts):
-    """An entry as a line of a table."""
+def line(parts, names=COLUMNS):
+    """An entry as a line of a table; K3M's, by its names, shows its arrays as Python does."""
 
     def encode(part):
-        return base64.b64encode(part.tobytes()) if isinstance(part, np.ndarray) else str(part).encode()
+        if not isinstance(part, np.ndarray):
+            return str(part).encode()
+        text = base64.b64encode(part.tobytes())
+        return text if names == COLUMNS else str(text).encode()
 
-    return b"\t".join(encode(parts[name]) for name in COLUMNS) + b"\n"
+    return b"\t".join(encode(parts[name]) for name in names) + b"\n"
 
 
 def write_lmdb(path, values):

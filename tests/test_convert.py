@@ -94,6 +94,22 @@ def test_features_are_taken_as_they_are(root):
     assert [(row.modality, row.reason) for row in lost] == [("image", "wrong_shape"), ("video", "format_not_allowed")]
 
 
+def test_rows_of_which_no_class_is_known_are_kept_and_noted(tmp_path):
+    rows = np.random.default_rng(0).random((4, 16 + 3))
+    rows[1, 16:] = 0
+    for name, array in (("known.npy", rows[2:]), ("some.npy", rows)):
+        np.save(tmp_path / name, array)
+    inputs = features(inputs__image__classes=3, inputs__image__feature_rows=3)
+    known = convert.convert(listing(images="known.npy"), tmp_path, inputs)
+    assert known.record is not None
+    assert (known.record.image.shape, known.rejections) == ((2, 19), ())
+    some = convert.convert(listing(images="some.npy"), tmp_path, inputs)
+    assert some.record is not None
+    assert some.record.state("image") == State.PRESENT
+    assert [(note.reason, note.lost) for note in some.rejections] == [("too_many_rows", False), ("no_classes", False)]
+    assert some.rejections[1].detail.startswith("1 of 3 rows")
+
+
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize(
     ("file", "state", "reason"),

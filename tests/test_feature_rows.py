@@ -116,3 +116,22 @@ def test_blocks_of_int8_are_its_rows_times_their_scales_one_after_the_other():
         for pair in zip(values, scale, strict=True)
     ]
     np.testing.assert_array_equal(to_blocks(jnp.asarray(values), spec, jnp.asarray(scale)), expected)
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_shares_of_classes_are_kept_as_float16_from_the_file_to_the_batch(stored):
+    inputs = configured(stored)
+    inputs = dataclasses.replace(inputs, image=dataclasses.replace(inputs.image, classes=3))
+    shares = np.asarray([[0.5, 0.25, 0.25], [0, 0, 0], [1e-6, 0.1, 0.9]], np.float16)
+    given = np.concatenate([rows(3), shares], 1)
+    transform, codec = Transform(inputs, tokenizer=None), RecordCodec(inputs)  # pyright: ignore (no text here)
+    made = [
+        transform.draft(codec.decode(codec.encode(Record("x", states=(State.PRESENT,) * 5, image=given[:n]))))
+        for n in (3, 0)
+    ]
+    image = transform.batch(made, 2)["image"]
+    assert (image["classes"].dtype, image["classes"].shape) == (np.float16, (2, 6, 3))
+    np.testing.assert_array_equal(image["classes"][0, :3], shares)
+    assert not image["classes"][0, 3:].any()
+    assert not image["classes"][1].any()
+    np.testing.assert_array_equal(image["boxes"][0, :3], given[:, DIM : DIM + BOXES])

@@ -12,6 +12,7 @@ from m5product_files import DIM, line, packed, regions, shares
 
 from m5jax import media
 from m5jax.media import MediaError
+from m5jax.media.regions import K3M_COLUMNS, K3M_ITEMS, VILBERT_ITEMS
 
 
 def decode(data, rows=36):
@@ -24,6 +25,12 @@ def reason(data):
     assert caught.value.reason in media.REASONS
     assert caught.value.detail
     return caught.value.reason
+
+
+def classified(rows=4, classes=7):
+    """An entry with a detector's shares, in K3M's words."""
+    shares = np.random.default_rng(1).dirichlet(np.ones(classes), rows).astype(np.float32)
+    return regions("7", rows=rows) | {"classes": shares, "attributes": "colour:red", "category": "shoes"}
 
 
 def npy(array):
@@ -43,6 +50,41 @@ def test_an_entry_is_its_vectors_and_its_boxes_as_shares(write):
     first, found = decode(write(parts), rows=3)
     np.testing.assert_array_equal(first, features[:3])
     assert found == 4
+
+
+@pytest.mark.parametrize(
+    ("write", "names"),
+    [(packed, VILBERT_ITEMS), (packed, K3M_ITEMS), (line, K3M_COLUMNS)],
+    ids=("vilbert", "k3m", "text"),
+)
+def test_entries_of_other_releases_have_the_shares_of_classes_behind_the_boxes(write, names):
+    parts = classified()
+    data = write(parts, names)
+    features, found = media.decode_features(data, DIM, 36, 5, 7)
+    assert (features.dtype, features.shape, found) == (np.float16, (4, DIM + 5 + 7), 4)
+    np.testing.assert_array_equal(features[:, : DIM + 5], decode(write(parts, names))[0])  # as when not asked for
+    np.testing.assert_array_equal(features[:, DIM + 5 :], parts["classes"].astype(np.float16))
+    assert media.regions.identity(data) == ("7", "" if write is line else "a shoe")
+    assert media.regions.title(data.rstrip().split(b"\t")[-1]) == b"" or write is packed
+    without, _ = media.decode_features(packed(parts), DIM, 36, 5, 7)  # M5Product's have none
+    np.testing.assert_array_equal(without, np.pad(features[:, : DIM + 5], ((0, 0), (0, 7))))
+
+
+def test_classes_are_as_many_as_asked_for_finite_and_not_negative():
+    def why(data, classes=7):
+        with pytest.raises(MediaError) as caught:
+            media.decode_features(data, DIM, 36, 5, classes)
+        return caught.value.reason
+
+    for value, expected in ((-0.1, "invalid_classes"), (np.nan, "non_finite")):
+        parts = classified()
+        parts["classes"][2, 3] = value
+        assert why(packed(parts, K3M_ITEMS)) == expected
+    assert why(packed(classified(), K3M_ITEMS), classes=8) == "wrong_shape"
+    assert why(npy(np.zeros((2, DIM + 5)))) == "wrong_shape"
+    rows = np.concatenate([np.ones((2, DIM)), np.tile([0, 0, 1, 1, 1], (2, 1)), np.full((2, 7), 0.125)], 1)
+    np.testing.assert_array_equal(media.decode_features(npy(rows), DIM, 36, 5, 7)[0], rows)
+    np.testing.assert_array_equal(media.decode_features(npy(rows[:, :-5]), DIM, 36, 0, 7)[0], rows[:, :-5])
 
 
 def test_boxes_in_npy_files_are_shares_already():

@@ -136,7 +136,7 @@ def _of_table(root: pathlib.Path, name: str) -> Iterator[tuple[str, Entry | Reje
                 continue
             try:
                 identity = columns[0].decode()
-                title = columns[-1].decode() if len(columns) == len(regions.COLUMNS) else ""
+                title = regions.title(columns[-1]).decode() if len(columns) == len(regions.COLUMNS) else ""
             except UnicodeError as error:
                 yield "", _unusable(ref, "invalid_utf8", str(error))
                 continue

@@ -14,7 +14,7 @@ from grain.multiprocessing import SharedMemoryArray
 from m5jax.token_spec import TokenSpec
 
 Arrays = dict[str, Any]
-ROWS = ("values", "boxes", "scale")  # the arrays of a grid that are as long as what is there
+ROWS = ("values", "boxes", "classes", "scale")  # the arrays of a grid that are as long as what is there
 
 
 class Batch:

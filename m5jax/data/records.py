@@ -47,7 +47,8 @@ class Record:
       states: State of each modality of `modalities.NAMES`.
       title, description: text; empty where there is none.
       fields: (name, value) pairs of the table.
-      image: a JPEG of the picture, or float16 [n, dim] features, [n, dim + 5] with boxes.
+      image: a JPEG of the picture, or float16 [n, dim] features, [n, dim + 5] with boxes, and behind these columns
+        the shares of a detector's classes.
       video: a JPEG film strip, the frames below one another, or float16 [n, dim] features.
       audio: float16 [n, frame_dim] frames of the sound, or float16 [n, dim] features.
         Features that are stored in less than float16 come back as [n] rows of `feature_rows.dtype`.
@@ -103,11 +104,12 @@ class RecordCodec:
         self._widths = {"audio": inputs.audio.frame_dim}
         self._packed: dict[str, np.dtype] = {}  # the rows that are not plain float16
         for name in MEDIA:
-            chosen, geometry = getattr(inputs, name), inputs.image.geometry if name == "image" else 0
+            chosen = getattr(inputs, name)
+            beside = (chosen.geometry, chosen.classes) if name == "image" else (0, 0)
             if chosen.source == "features":
-                self._widths[name] = chosen.feature_dim + geometry
+                self._widths[name] = chosen.feature_dim + sum(beside)
                 if chosen.stored != feature_rows.FLOAT16:
-                    self._packed[name] = feature_rows.dtype(chosen.stored, chosen.feature_dim, geometry)
+                    self._packed[name] = feature_rows.dtype(chosen.stored, chosen.feature_dim, *beside)
 
     @property
     def features(self) -> tfds.features.FeaturesDict:

@@ -7,7 +7,8 @@ A listing becomes, for every modality in use (L, K, grid: `token_spec.TokenSpec`
   0 for special ones; and in training ``"asked"``, the triples that were taken out of it (`triples.arrays`);
 * kind grid: ``{"values": [*grid], "mask": bool [L]}``, uint8 pixels, float16 frames, or features as they are stored;
   for int8 features ``"scale": float32 [L]``, which their rows are to be multiplied by; and for regions with boxes
-  ``"boxes": float16 [L, 5]``: x1, y1, x2, y2 and area as shares of the picture. All are zeros where there is nothing;
+  ``"boxes": float16 [L, 5]``: x1, y1, x2, y2 and area as shares of the picture, ``"classes": float16 [L, C]`` for
+  those of which a detector says what they show. All are zeros where there is nothing;
 
 and in training ``"masked": {"positions": int32 [K], "valid": bool [K]}``, with ``"targets": int32 [K]`` for kind
 tokens, whose ids are already corrupted, and ``"hidden": bool [K]`` for kind grid: the valid ones that the model is
@@ -81,7 +82,7 @@ class Transform:
         nothing = {}
         for name, spec in self.specs.items():
             if spec.kind == "grid" and getattr(self.inputs, name).source == "features":
-                rows = np.zeros(0, feature_rows.dtype(spec.dtype, spec.dim, spec.geometry))
+                rows = np.zeros(0, feature_rows.dtype(spec.dtype, spec.dim, spec.geometry, spec.classes))
                 nothing[name] = feature_rows.fields(rows, spec.dim)
             elif spec.kind == "grid":
                 nothing[name] = {"values": np.zeros((0, *spec.grid[1:]), spec.dtype)}
@@ -188,7 +189,7 @@ class Transform:
                 return {"values": _jittered(cropped, image.jitter, rng) if rng is not None else cropped}
             payload = pixels
         elif getattr(self.inputs, spec.name).source == "features":
-            return feature_rows.fields(payload[: spec.grid[0]], spec.dim)
+            return feature_rows.fields(payload[: spec.grid[0]], spec.dim, spec.classes)
         return {"values": payload.reshape(-1, *spec.grid[1:])[: spec.grid[0]]}
 
 

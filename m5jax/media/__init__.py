@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def decode_features(data: bytes, dim: int, rows: int, geometry: int = 0) -> tuple[np.ndarray, int]:
+def decode_features(data: bytes, dim: int, rows: int, geometry: int = 0, classes: int = 0) -> tuple[np.ndarray, int]:
     """Vectors that were extracted beforehand, and how many there were.
 
     The header is compared with the bytes there before anything is allocated. Objects, that is pickles, are refused.
@@ -48,30 +48,35 @@ def decode_features(data: bytes, dim: int, rows: int, geometry: int = 0) -> tupl
       dim: numbers in a vector.
       rows: take at most so many, from the start.
       geometry: columns behind the vector: 5 for boxes, x1, y1, x2, y2 and area as shares of the picture, or 0.
+      classes: columns behind these: shares of a detector's classes; zeros for an entry of regions that has none.
 
     Returns:
-      float16 [n, dim + geometry], with 1 <= n <= rows; and the rows there were.
+      float16 [n, dim + geometry + classes], with 1 <= n <= rows; and the rows there were.
 
     Raises:
-      MediaError: empty, format_not_allowed, wrong_shape, truncated, undecodable, non_finite or invalid_box.
+      MediaError: empty, format_not_allowed, wrong_shape, truncated, undecodable, non_finite, invalid_box or
+        invalid_classes.
     """
-    columns = dim + geometry
+    columns, told = dim + geometry + classes, dim + geometry
     with boundary(), np.errstate(over="ignore"):
         is_entry = geometry and not data.startswith(np.lib.format.MAGIC_PREFIX)
-        array = decode_regions(data) if is_entry else _npy_array(data)
+        array = decode_regions(data, classes) if is_entry else _npy_array(data)
         if array.ndim == 1:
             array = array[None]
         if array.ndim != 2 or array.shape[1] != columns:
-            needed = f"[n, {columns}] or [{columns}] is needed" + (", the last five a box" if geometry else "")
+            parts = [f"{count} {part}" for count, part in ((geometry, "for a box"), (classes, "classes")) if count]
+            needed = f"[n, {columns}] or [{columns}] is needed" + (f", the last {' and '.join(parts)}" if parts else "")
             raise MediaError("wrong_shape", f"the array is {list(array.shape)}; {needed}")
         if not len(array):
             raise MediaError("empty", "an array without rows")
         kept = array[:rows]
         if geometry:
-            kept = np.concatenate([kept[:, :dim], checked_boxes(kept[:, dim:])], 1)
+            kept = np.concatenate([kept[:, :dim], checked_boxes(kept[:, dim:told]), kept[:, told:]], 1)
         features = kept.astype(np.float16)
         if not np.isfinite(features).all():
             raise MediaError("non_finite", "some values are NaN, infinite, or beyond 65504 (float16)")
+        if (features[:, told:] < 0).any():
+            raise MediaError("invalid_classes", f"the smallest share of a class is {features[:, told:].min():.3g}")
         return features, len(array)
 
 

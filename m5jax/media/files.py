@@ -34,6 +34,7 @@ REASONS = {
     "non_finite": "NaN, infinity, or beyond the range of float16",
     "wrong_shape": "features with another number of axes or columns than the run asks for",
     "invalid_box": "a region that is no rectangle inside its picture",
+    "invalid_classes": "a region of which a detector's class has a negative share",
     "decoder_missing": "an optional library is not installed",
 }
 """Why a media file cannot be used: everything a `MediaError` of this package may give as its reason."""

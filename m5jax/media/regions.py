@@ -1,7 +1,8 @@
 """Regions of a picture as a detector left them: vectors and boxes in pixels, to vectors with boxes as shares.
 
-An entry has seven parts (the M5Product release's bottom-up-attention files): a line of tab-separated text with arrays
-in base64, or what the release's converter makes of it, a msgpack list whose arrays are dicts (msgpack-numpy).
+An entry is a line of tab-separated text with arrays in base64, or what a converter makes of it, a msgpack list whose
+arrays are dicts (msgpack-numpy). Its parts are those of the M5Product release's bottom-up-attention files, which left
+out what the detector took a region for; or those of ViLBERT's, or of K3M's, which have its shares of all classes.
 """
 
 import base64
@@ -14,7 +15,10 @@ from m5jax.media.files import MediaError
 from m5jax.media.format import boundary
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features", "title")  # of a line of text
+K3M_COLUMNS = (*COLUMNS[:-1], "classes")  # whose arrays are written as Python shows bytes, b'...'
 ITEMS = ("features", "boxes", "num_boxes", "image_h", "image_w", "image_id", "title")  # of a msgpack list
+VILBERT_ITEMS = ("features", "classes", *ITEMS[1:])
+K3M_ITEMS = (*VILBERT_ITEMS, "attributes", "category")
 SLACK = 0.01  # by how much of a side a box may stand out of its picture: detectors round, then pictures are scaled
 
 _FLOATS = re.compile(rb"[<=]?f[248]")
@@ -29,13 +33,19 @@ def identity(data: bytes) -> tuple[str, str]:
     """
     with boundary():
         parts = _parts(data)
-        return _text(parts, "image_id"), _text(parts, "title")
+        return _text(parts, "image_id"), _text(parts, "title") if "title" in parts else ""
 
 
-def decode_regions(data: bytes) -> np.ndarray:
-    """An entry as float32 [n, dim + 5]: vector, x1, y1, x2, y2 and area, as shares of the picture, not yet checked.
+def title(column: bytes) -> bytes:
+    """The title in the last column of a line of text, as it is written; nothing where it is no title."""
+    return b"" if _shown(column) else column
 
-    To be called inside the decoders' boundary.
+
+def decode_regions(data: bytes, classes: int = 0) -> np.ndarray:
+    """An entry as float32 [n, dim + 5 + classes], not yet checked: vector, box, shares of the classes.
+
+    A box is x1, y1, x2, y2 and area, as shares of the picture. The shares of classes are zeros where the entry has
+    none. To be called inside the decoders' boundary.
 
     Raises:
       MediaError: undecodable, format_not_allowed, truncated, wrong_shape, empty or invalid_box.
@@ -53,7 +63,12 @@ def decode_regions(data: bytes) -> np.ndarray:
         shares = boxes.astype(np.float64) / [width, height, width, height]
         sides = np.diff(np.clip(shares, 0, 1).reshape(-1, 2, 2), axis=1)[:, 0]
         area = sides[:, 0] * sides[:, 1]
-        return np.concatenate([features, shares, area[:, None]], 1).astype(np.float32)
+        told = np.zeros((count, classes), np.float32)
+        if classes and "classes" in parts:
+            told = _array(parts, "classes", count)
+            if told.shape[1] != classes:
+                raise MediaError("wrong_shape", f"the classes are {list(told.shape)}; [n, {classes}] is needed")
+        return np.concatenate([features, shares, area[:, None], told], 1).astype(np.float32)
 
 
 def checked_boxes(geometry: np.ndarray) -> np.ndarray:
@@ -78,10 +93,20 @@ def _parts(data: bytes) -> dict[str, Any]:
     if not data:
         raise MediaError("empty", "an entry without bytes")
     packed = 0x90 <= data[0] <= 0x9F
-    names, items = (ITEMS, _unpacked(data)) if packed else (COLUMNS, data.rstrip(b"\r\n").split(b"\t"))
+    if packed:
+        items = _unpacked(data)
+        names = {len(known): known for known in (VILBERT_ITEMS, K3M_ITEMS)}.get(len(items), ITEMS)
+    else:
+        items = data.rstrip(b"\r\n").split(b"\t")
+        names = K3M_COLUMNS if _shown(items[-1]) else COLUMNS
     if len(items) != len(names):
         raise MediaError("undecodable", f"{len(items)} parts; an entry has {len(names)}: {', '.join(names)}")
     return dict(zip(names, items, strict=True))
+
+
+def _shown(column: bytes) -> bool:
+    """Whether a column is bytes as Python shows them."""
+    return len(column) > 2 and column.startswith(b"b'") and column.endswith(b"'")
 
 
 def _unpacked(data: bytes) -> list[Any]:
@@ -113,7 +138,7 @@ def _array(parts: dict[str, Any], name: str, count: int) -> np.ndarray:
     """An array [count, n] of floats, without a copy."""
     part = parts[name]
     if isinstance(part, bytes):
-        values = base64.b64decode(part, validate=True)
+        values = base64.b64decode(part[2:-1] if _shown(part) else part, validate=True)
         if not values or len(values) % (4 * count):
             raise MediaError("wrong_shape", f"{len(values)} bytes of {name} are not {count} rows of float32")
         return np.frombuffer(values, "<f4").reshape(count, -1)

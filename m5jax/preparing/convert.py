@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m5jax import media, modalities
@@ -67,10 +67,7 @@ def convert(
             try:
                 payloads[name], found = decode(name, refs[0], root, inputs)
                 states[name] = State.PRESENT
-                if name == "image" and found > len(payloads[name]):  # the start of a clip or sound is all that is meant
-                    detail = f"{found} rows; the first {len(payloads[name])} are kept"
-                    note = Rejection(listing.id, "too_many_rows", detail, modality=name, file=str(refs[0]), lost=False)
-                    rejections.append(note)
+                rejections += _noted(listing, name, refs[0], payloads[name], found, inputs)
                 continue
             except media.MediaError as error:
                 failure = error
@@ -91,6 +88,19 @@ def convert(
         **payloads,
     )
     return Conversion(record, tuple(rejections), fingerprints.of(record))
+
+
+def _noted(listing: Listing, name: str, ref: MediaRef, payload: Any, found: int, inputs: Inputs) -> Iterator[Rejection]:
+    """What was left out of a picture's rows, and what they lack; the start of a clip or sound is all that is meant."""
+    if name != "image" or inputs.image.source == "raw":
+        return
+    if found > len(payload):
+        detail = f"{found} rows; the first {len(payload)} are kept"
+        yield Rejection(listing.id, "too_many_rows", detail, modality=name, file=str(ref), lost=False)
+    without = int((payload[:, -inputs.image.classes :] == 0).all(1).sum()) if inputs.image.classes else 0
+    if without:
+        detail = f"{without} of {len(payload)} rows have no share of any class: no class is asked of them"
+        yield Rejection(listing.id, "no_classes", detail, modality=name, file=str(ref), lost=False)
 
 
 def media_refs(listing: Listing, name: str, inputs: Inputs) -> tuple[tuple[MediaRef, ...], bool]:
@@ -117,8 +127,8 @@ def decode(name: str, ref: MediaRef, root: pathlib.Path, inputs: Inputs) -> tupl
 def _payload(name: str, data: bytes, chosen: Any) -> tuple[Any, int]:
     """What a record keeps of a file's bytes, and the rows of features in them; `chosen` are the modality's settings."""
     if chosen.source == "features":
-        geometry = chosen.geometry if name == "image" else 0
-        return media.decode_features(data, chosen.feature_dim, chosen.feature_rows, geometry)
+        beside = (chosen.geometry, chosen.classes) if name == "image" else ()
+        return media.decode_features(data, chosen.feature_dim, chosen.feature_rows, *beside)
     if name == "image":
         return media.encode_jpeg(media.decode_image(data, chosen.stored_size)), 0
     if name == "video":
