@@ -51,6 +51,7 @@ def test_a_case_by_hand():
             "precision": 0.5,
             "recall": 0.5,
             "f1": 0.5,
+            "macro_f1": 0.5,
             "auc": 3 / 4,  # .9 above both others, .1 above one
         }
     )
@@ -68,6 +69,7 @@ def test_as_scikit_learn(levels):
             "precision": metrics.precision_score(matches, called),
             "recall": metrics.recall_score(matches, called),
             "f1": metrics.f1_score(matches, called),
+            "macro_f1": metrics.f1_score(matches, called, average="macro"),
             "auc": metrics.roc_auc_score(matches, scores),
         }
         assert {name: found[name] for name in expected} == pytest.approx(expected)

@@ -121,7 +121,7 @@ def test_every_source_has_a_threshold_of_its_own(tmp_path):
 
 
 def test_without_pairs_or_without_a_split_of_them_it_says_so(tmp_path):
-    listings = [listing(number, CONFIG) for number in range(8)]
+    listings = [listing(number, CONFIG, instance_id="") for number in range(8)]
     assert "no pairs" in matching.study(subject(tmp_path / "none", listings, PLACES, None)[1])["skipped"]
     pairs = [(NAMES[0], NAMES[1], True, "train"), (NAMES[0], NAMES[2], True, "val"), ("gone", "lost", True, "test")]
     found = matching.study(subject(tmp_path / "some", listings, PLACES, pairs)[1])["skipped"]

@@ -82,11 +82,11 @@ def told(scores: Float[np.ndarray, "n"], matches: Bool[np.ndarray, "n"], least: 
     Returns:
       ``pairs``, ``matches``, and ``called``, how many; ``coverage``, the share of pairs whose sides both have an
       embedding; ``accuracy``; ``precision``, the right ones of those called, where any is; ``recall``, those of the
-      matches, where there is any; ``f1``, the harmonic mean of both, where a pair is called or a match; ``macro_f1``,
-      the mean of that F1 and of the one that those not called have as the pairs that are no match, where there is
-      any pair (0 for a side that has neither); ``auc``, how
+      matches, where there is any; ``f1``, the harmonic mean of both, where a pair is called or a match; where there
+      are matches and others, ``macro_f1``, the mean of that F1 and of the F1 of the others among those not called,
+      which is 1/3 if half of the pairs match and all are called alike; there as well ``auc``, how
       often a match scores above a pair that is none (ties count half; Fawcett, An introduction to ROC analysis, 2006,
-      section 7), where there are both. What cannot be computed is not there.
+      section 7). What cannot be computed is not there.
 
     Raises:
       ValueError: a score is NaN or +inf, or the arrays differ in length.
@@ -104,10 +104,9 @@ def told(scores: Float[np.ndarray, "n"], matches: Bool[np.ndarray, "n"], least: 
         found["recall"] = right / truths
     if calls + truths:
         found["f1"] = 2 * right / (calls + truths)
-    if pairs:
-        left = 2 * pairs - calls - truths  # not called, and no match
-        found["macro_f1"] = (found.get("f1", 0.0) + (2 * (pairs - calls - truths + right) / left if left else 0.0)) / 2
     if 0 < truths < pairs:
+        # F1 of the others = 2 TN / (not called + not matches)
+        found["macro_f1"] = (found["f1"] + 2 * (pairs - calls - truths + right) / (2 * pairs - calls - truths)) / 2
         # Ranks are all that counts; a pair that cannot be called ranks below every other.
         ranks = np.unique(scores, return_inverse=True)[1]
         found["auc"] = float(roc_auc_score(matches, ranks))

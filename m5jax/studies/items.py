@@ -18,8 +18,7 @@ from m5jax.studies.knowledge import Questions, digest
 from m5jax.studies.pairs import TEST, TRAIN, VAL
 from m5jax.studies.subject import Subject
 
-GROUPS = (("train",), ("val",), ("query", "gallery"))
-"""Splits whose questions teach, choose the head and are asked."""
+TEACH, CHOOSE, ASK = 1 / 2, 1 / 8, 3 / 8  # of what is drawn for a task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +109,8 @@ def draw(subject: Subject, most: int, of: Sequence[str] = TASKS) -> Items:
 
     Args:
       subject: the catalogue, and what its model sees.
-      most: listings, pairs and questions, to learn from, to choose by and to be asked about each.
+      most: listings, pairs and questions each: a half teaches, an eighth chooses heads and thresholds, and about the
+        rest it is that models are asked; of classification, which chooses nothing, about the other half.
       of: the tasks, of `TASKS`.
     """
     prepared = dataclasses.replace(subject.prepared, corruption=CLEAN)
@@ -118,7 +118,7 @@ def draw(subject: Subject, most: int, of: Sequence[str] = TASKS) -> Items:
     shows = _Shows("table" in subject.config.inputs.shown)
     labelled = _labelled(indices, shows, most) if "classification" in of else None
     pairs = _aligned(subject, indices, shows, most) if "alignment" in of else None
-    questions = knowledge.draw(prepared, GROUPS if "answers" in of else (), most)
+    questions = knowledge.draw(prepared, _groups(most) if "answers" in of else {})
     asked = shows.add(questions.splits.tolist(), questions.rows.tolist(), questions.hidden)
     shown, place = shows.shown()
     return Items(
@@ -128,6 +128,11 @@ def draw(subject: Subject, most: int, of: Sequence[str] = TASKS) -> Items:
         questions if questions.tested.any() else None,
         place[asked],
     )
+
+
+def _groups(most: int) -> dict[Sequence[str], int]:
+    """Splits whose questions teach, choose and are asked, and how many of them at most."""
+    return {(TRAIN,): int(TEACH * most), (VAL,): int(CHOOSE * most), ("query", "gallery"): int(ASK * most)}
 
 
 def _labelled(indices: Mapping[str, Index], shows: _Shows, most: int) -> Labelled | None:
@@ -145,7 +150,7 @@ def _labelled(indices: Mapping[str, Index], shows: _Shows, most: int) -> Labelle
         ]
         if not found:
             return None
-        sides.append(list(zip(*sorted(found)[:most], strict=True)))
+        sides.append(list(zip(*sorted(found)[: most // 2], strict=True)))
     labels = suite.numbered(*(np.asarray(side[3], object) for side in sides))
     train, test = (shows.add(side[1], side[2]) for side in sides)
     return Labelled(train, labels[0], test, labels[1])
@@ -154,10 +159,10 @@ def _labelled(indices: Mapping[str, Index], shows: _Shows, most: int) -> Labelle
 def _aligned(subject: Subject, indices: Mapping[str, Index], shows: _Shows, most: int) -> dict[str, Pairs] | None:
     """Pairs of which both sides are records; None without any that could choose a threshold or be asked."""
     found, _ = pairs_of.pairs(subject.prepared, indices, most)
-    found = found.first(most)
     where = pairs_of.places(indices)
     there = [left in where and right in where for left, right in zip(found.left, found.right, strict=True)]
     found = found.rows(np.asarray(there, bool))
+    found = found.first({TRAIN: int(TEACH * most), VAL: int(CHOOSE * most), TEST: int(ASK * most)})
     if not {VAL, TEST} <= set(found.split):
         return None
 

@@ -92,19 +92,19 @@ class _Drawn:
     values: tuple[str, ...]
 
 
-def draw(prepared: Prepared, groups: Sequence[Sequence[str]], most: int) -> Questions:
+def draw(prepared: Prepared, groups: Mapping[Sequence[str], int]) -> Questions:
     """Questions about the listings of a catalogue, as it says of them itself, whatever is corrupted on purpose.
 
     Args:
       prepared: the records.
-      groups: splits that are drawn from together; those that the catalogue lacks are left out.
-      most: questions of each group: those of lowest digest.
+      groups: splits that are drawn from together, those that the catalogue lacks left out; and how many questions at
+        most: those of lowest digest.
     """
     known: dict[str, collections.Counter[str]] = {}
     for one in _asked(prepared, TRAIN) if TRAIN in prepared.splits else ():
         known.setdefault(one.property, collections.Counter()).update(one.values)
     drawn: list[_Drawn] = []
-    for group in groups:
+    for group, most in groups.items():
         there = [split for split in group if split in prepared.splits]
         drawn += heapq.nsmallest(most, (one for split in there for one in _asked(prepared, split)))
     names = sorted({*known, *(one.property for one in drawn)})

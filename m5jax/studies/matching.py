@@ -1,79 +1,65 @@
 """Product matching: of pairs of listings, which show one product, as far as the catalogue knows."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from m5jax.data.prepared import PAIRS, Prepared
-from m5jax.embed import subsets
+from m5jax.data.prepared import Prepared
+from m5jax.embed import FUSED, subsets
 from m5jax.evals import matching, words
 from m5jax.evals.matching import Matching
+from m5jax.evals.pair_head import Pairs as Ends
 from m5jax.evals.protocols import Passport, digest
 from m5jax.evals.suite import Split
+from m5jax.studies import pairs as pairs_of
+from m5jax.studies import tasks
+from m5jax.studies.knowledge import TRAIN, VAL
+from m5jax.studies.pairs import TEST, Pairs, Places
 from m5jax.studies.subject import Finding, Subject, skipped
+from m5jax.studies.tasks import Vectors
 
-VAL, TEST = "val", "test"  # splits of pairs, whatever those of their listings
 WORST = 5  # pairs shown of either kind of error
 DIGITS = 4
 RULES = {
-    "score": "cosine of the two listings' vectors",
-    "relevant": "pairs that the catalogue says are one product",
+    "score": "cosine of the two listings' vectors, or the logit of a head trained on training pairs",
     "threshold": "pairs are called matches from the score on that gives validation pairs the largest F1",
     "ties": "pairs of equal score are called together; of thresholds that do equally well the highest",
     "missing": "a pair with a side without embedding is never called a match, and stays one that was missed",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Pairs of listings, row by row.
-
-    Attributes:
-      left, right: ids.
-      match: bool [N], whether they are one product.
-      split: "train", "val" or "test".
-      source: of the left listing, or of the right one if the left became no record; "" if neither did.
-    """
-
-    left: np.ndarray
-    right: np.ndarray
-    match: np.ndarray
-    split: np.ndarray
-    source: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.match)
-
-    def rows(self, keep: np.ndarray) -> "Pairs":
-        """The rows where `keep` holds."""
-        return Pairs(**{field.name: getattr(self, field.name)[keep] for field in dataclasses.fields(self)})
+DRAWN = {
+    "catalogue": {"relevant": "pairs that the catalogue says are one product"},
+    "products": {
+        "relevant": "pairs drawn from the listings of one product; beside each a listing of another product of the"
+        " same category, or of the same source",
+        "sides": "no product is on two sides: it trains, chooses or is asked about",
+    },
+}
 
 
 def study(subject: Subject) -> Finding:
-    """Tells matches among the catalogue's pairs by the cosine of their vectors, source by source.
+    """Tells matches among pairs by the cosine of their vectors and by a trained head, source by source.
 
-    Thresholds are chosen on the validation pairs, training pairs have no say. A pair of which neither side became a
-    record is of no source; the passport counts it as lost.
+    The pairs are the catalogue's, or drawn from its products (`studies.pairs`), then at most
+    `config.evaluate.study_listings` of each side. Thresholds are chosen on the validation pairs; training pairs teach
+    the head alone. A pair of which neither side became a record is of no source; the passport counts it as lost.
 
     Returns:
-      ``sources``: per source ``source``; ``pairs`` and ``matches``, by split; ``subsets``, per subset of modalities
+      ``rule``, "catalogue" or "products", whose the pairs are; ``all``, of all sources together, and ``sources``, one
+      each: ``source`` ("" of all); ``pairs`` and ``matches``, by split; ``subsets``, per subset of modalities
       ``threshold`` and, of the validation and of the test pairs, what `evals.matching.told` tells (``val``, ``test``),
       null where validation can choose no threshold; ``best``, the subset of the largest F1 on validation, null without
-      any; ``words``, the same as a subset has, of TF-IDF cosines of title, description and table as the catalogue has
-      them, which learn nothing; and the worst errors of the best among the test pairs, ``missed`` and ``mistaken``:
-      ``left``, ``right``, ``left_title``, ``right_title``, ``score`` (null without embedding).
+      any; ``head``, the same as a subset has, of the pair head (`evals.pair_head`) on the vectors of all modalities,
+      null also where no training pairs teach it; ``words``, the same, of TF-IDF cosines of title, description and table
+      as the catalogue has them, which learn nothing; and the worst errors of the best among the test pairs,
+      ``missed`` and ``mistaken``: ``left``, ``right``, ``left_title``, ``right_title``, ``score`` (null without
+      embedding).
     """
-    if not (subject.prepared.folder / PAIRS).is_file():
-        return skipped("the catalogue has no pairs of which it is known whether they are one product")
-    table = subject.prepared.beside(PAIRS)
-    left, right = (np.asarray(table[name].to_pylist(), object) for name in ("left", "right"))
-    places = _places(subject.embedded, {*left, *right})
-    source = [_source(subject.embedded, places.get(a) or places.get(b)) for a, b in zip(left, right, strict=True)]
-    match, split = np.asarray(table["match"].to_pylist(), bool), np.asarray(table["split"].to_pylist(), object)
-    pairs = Pairs(left, right, match, split, np.asarray(source, object))
+    index = {name: split.index for name, split in subject.embedded.items()}
+    pairs, rule = pairs_of.pairs(subject.prepared, index, subject.config.evaluate.study_listings)
+    if not len(pairs):
+        return skipped("the catalogue names no pairs of listings, and no product of which it has two to make pairs of")
     placed = pairs.rows(pairs.source != "")
     if not {VAL, TEST} <= set(placed.split):
         counts = ", ".join(f"{count:,} {name}" for name, count in sorted(Counter(placed.split).items()))
@@ -81,7 +67,7 @@ def study(subject: Subject) -> Finding:
     tested = placed.rows(placed.split == TEST)
     passport = Passport(
         protocol="matching",
-        rules=RULES,
+        rules=RULES | DRAWN[rule],
         queries=len(tested),
         gallery=len({*tested.left, *tested.right}),
         digest=digest(tested.left + "\x1f" + tested.right, map(str, tested.match)),
@@ -89,97 +75,118 @@ def study(subject: Subject) -> Finding:
         sets=f"{TEST} pairs:their listings",
         lost=len(pairs) - len(placed),
     )
-    sources = [_of_source(subject, places, placed.rows(placed.source == name)) for name in sorted(set(placed.source))]
-    return {"passport": passport.to_dict(), "sources": sources}
+    asked = _Asked(subject, placed)
+    names = sorted(set(placed.source))
+    sources = [asked.told(name, placed.source == name) for name in names]
+    whole = sources[0] if len(names) == 1 else asked.told("", np.ones(len(placed), bool))
+    return {"passport": passport.to_dict(), "rule": rule, "all": whole | {"source": ""}, "sources": sources}
 
 
-Places = Mapping[str, tuple[str, int]]
-"""Where a listing is: id -> split, row."""
+class _Asked:
+    """The pairs with all that tells them, and who they are."""
+
+    def __init__(self, subject: Subject, pairs: Pairs):
+        self._seed, self._pairs, self._embedded = subject.config.seed, pairs, subject.embedded
+        wanted = {*pairs.left, *pairs.right}
+        everywhere = pairs_of.places({name: split.index for name, split in subject.embedded.items()})
+        self._places: Places = {identity: everywhere[identity] for identity in wanted & everywhere.keys()}
+        self._vectors, self._ends = _vectors(self._embedded, self._places, pairs, tuple(subsets(subject.config)))
+        self._cosines = {name: tasks.cosines(of, self._ends) for name, of in self._vectors.items()}
+        self._texts = _texts(subject.prepared, self._places)
+
+    def told(self, source: str, keep: np.ndarray) -> dict[str, Any]:
+        """What is found about some of the pairs."""
+        pairs = self._pairs.rows(keep)
+        val, test = pairs.split == VAL, pairs.split == TEST
+
+        def judged(scores: np.ndarray) -> Matching | None:
+            return matching.matching(scores[val], pairs.match[val], scores[test], pairs.match[test])
+
+        scores = {name: of[keep] for name, of in self._cosines.items()}
+        found = {name: judged(of) for name, of in scores.items()}
+        chosen = {name: of for name, of in found.items() if of is not None}
+        best = max(chosen, key=lambda name: chosen[name].chosen["f1"], default=None)
+        errors: dict[str, list[dict[str, Any]]] = {"missed": [], "mistaken": []}
+        if best is not None:
+            called, order = scores[best] >= chosen[best].threshold, np.argsort(scores[best], kind="stable")
+            missed, mistaken = (test & pairs.match & ~called)[order], (test & ~pairs.match & called)[order]
+            for kind, rows in (("missed", order[missed]), ("mistaken", order[mistaken][::-1])):
+                errors[kind] = [self._shown(pairs, row, float(scores[best][row])) for row in rows[:WORST].tolist()]
+        logits = self._logits(keep)
+        return {
+            "source": source,
+            "pairs": _counts(pairs.split),
+            "matches": _counts(pairs.split[pairs.match]),
+            "subsets": {name: _rounded(of) for name, of in found.items()},
+            "head": _rounded(None if logits is None else judged(logits)),
+            "words": _rounded(judged(self._words(pairs))),
+            "best": best,
+            **errors,
+        }
+
+    def _logits(self, keep: np.ndarray) -> np.ndarray | None:
+        """Of some of the pairs, by a head that the training pairs among them taught."""
+        vectors, ends, split = self._vectors[FUSED], _rows(self._ends, keep), self._pairs.split[keep]
+        sides = {side: _rows(ends, split == side) for side in (TRAIN, VAL)}
+        head = tasks.learn_pairs(vectors, sides, self._seed)
+        return None if head is None else head(vectors.vectors, vectors.valid, ends)
+
+    def _words(self, pairs: Pairs) -> np.ndarray:
+        """The yardstick: how far both sides share words, float64 [N]; -inf where a side has none."""
+        texts = {identity: self._texts[identity] for identity in [*pairs.left, *pairs.right] if identity in self._texts}
+        rows = {identity: at for at, identity in enumerate(texts)}
+        left, right = (np.asarray([rows.get(one, -1) for one in end], np.int64) for end in (pairs.left, pairs.right))
+        return words.cosines([*texts.values()], left, right)
+
+    def _shown(self, pairs: Pairs, row: int, score: float) -> dict[str, Any]:
+        ids = {"left": str(pairs.left[row]), "right": str(pairs.right[row])}
+        titles = {}
+        for side, identity in ids.items():
+            split, at = self._places.get(identity, ("", 0))
+            titles[f"{side}_title"] = str(self._embedded[split].index.titles[at]) if split else ""
+        return ids | titles | {"score": round(score, DIGITS) if np.isfinite(score) else None}
 
 
-def _places(embedded: Mapping[str, Split], wanted: set[str]) -> Places:
+def _rows(ends: Ends, keep: np.ndarray) -> Ends:
+    return Ends(ends.left[keep], ends.right[keep], ends.match[keep])
+
+
+def _vectors(
+    embedded: Mapping[str, Split], places: Places, pairs: Pairs, names: tuple[str, ...]
+) -> tuple[dict[str, Vectors], Ends]:
+    """Per subset the vectors of the listings in the pairs, and one that no listing has for those without a record."""
+    ids = sorted(places)
+    row = {identity: at for at, identity in enumerate(ids)}
+    left, right = (np.asarray([row.get(one, len(ids)) for one in end], np.int64) for end in (pairs.left, pairs.right))
+    found = {}
+    for name in names:
+        width = next(iter(embedded.values())).embeddings.vectors[name].shape[1]
+        vectors, valid = np.zeros((len(ids) + 1, width), np.float32), np.zeros(len(ids) + 1, bool)
+        for split, of in embedded.items():
+            there = [at for at, identity in enumerate(ids) if places[identity][0] == split]
+            rows = [places[ids[at]][1] for at in there]
+            vectors[there], valid[there] = of.embeddings.vectors[name][rows], of.embeddings.valid[name][rows]
+        found[name] = Vectors(vectors, valid)
+    return found, Ends(left, right, pairs.match)
+
+
+def _texts(prepared: Prepared, places: Places) -> dict[str, str]:
+    """Title, description and table of the listings, as the catalogue has them."""
     return {
-        identity: (name, row)
-        for name, split in embedded.items()
-        for row, identity in enumerate(split.index.ids)
-        if identity in wanted
+        identity: " ".join([record.title, record.description, *map(" ".join, record.fields)])
+        for split in sorted({split for split, _ in places.values()})
+        for identity, record in zip(prepared.ids(split), prepared.texts(split), strict=True)
+        if identity in places
     }
-
-
-def _source(embedded: Mapping[str, Split], place: tuple[str, int] | None) -> str:
-    return embedded[place[0]].index.sources[place[1]] if place else ""
-
-
-def _of_source(subject: Subject, places: Places, pairs: Pairs) -> dict[str, Any]:
-    """What is found about the pairs of one source."""
-    val, test = pairs.split == VAL, pairs.split == TEST
-    scores = {subset: _cosines(subject.embedded, places, subset, pairs) for subset in subsets(subject.config)}
-    found = {
-        name: matching.matching(of[val], pairs.match[val], of[test], pairs.match[test]) for name, of in scores.items()
-    }
-    chosen = {name: of for name, of in found.items() if of is not None}
-    best = max(chosen, key=lambda name: chosen[name].chosen["f1"], default=None)
-    errors: dict[str, list[dict[str, Any]]] = {"missed": [], "mistaken": []}
-    if best is not None:
-        called, order = scores[best] >= chosen[best].threshold, np.argsort(scores[best], kind="stable")
-        missed, mistaken = (test & pairs.match & ~called)[order], (test & ~pairs.match & called)[order]
-        for kind, rows in (("missed", order[missed]), ("mistaken", order[mistaken][::-1])):
-            errors[kind] = [
-                _shown(subject.embedded, places, pairs, row, float(scores[best][row])) for row in rows[:WORST].tolist()
-            ]
-    return {
-        "source": str(pairs.source[0]),
-        "pairs": _counts(pairs.split),
-        "matches": _counts(pairs.split[pairs.match]),
-        "subsets": {name: None if of is None else _rounded(of) for name, of in found.items()},
-        "words": _words(subject.prepared, places, pairs),
-        "best": best,
-        **errors,
-    }
-
-
-def _cosines(embedded: Mapping[str, Split], places: Places, subset: str, pairs: Pairs) -> np.ndarray:
-    """float64 [N]; -inf where a side has no embedding."""
-    scores = np.full(len(pairs), -np.inf)
-    for row, ids in enumerate(zip(pairs.left, pairs.right, strict=True)):
-        sides = [places[identity] for identity in ids if identity in places]
-        if len(sides) == 2 and all(embedded[split].embeddings.valid[subset][at] for split, at in sides):
-            left, right = (embedded[split].embeddings.vectors[subset][at].astype(np.float64) for split, at in sides)
-            scores[row] = left @ right
-    return scores
-
-
-def _words(prepared: Prepared, places: Places, pairs: Pairs) -> dict[str, Any] | None:
-    """The yardstick: pairs told by the words that both sides share."""
-    wanted = {identity for identity in {*pairs.left, *pairs.right} if identity in places}
-    splits = {places[identity][0] for identity in wanted}
-    texts: list[str] = []
-    rows: dict[str, int] = {}
-    for split in sorted(splits):
-        for identity, record in zip(prepared.ids(split), prepared.texts(split), strict=True):
-            if identity in wanted:
-                rows[identity] = len(texts)
-                texts.append(" ".join([record.title, record.description, *map(" ".join, record.fields)]))
-    left, right = (np.asarray([rows.get(of, -1) for of in side], np.int64) for side in (pairs.left, pairs.right))
-    scores, val, test = words.cosines(texts, left, right), pairs.split == VAL, pairs.split == TEST
-    found = matching.matching(scores[val], pairs.match[val], scores[test], pairs.match[test])
-    return None if found is None else _rounded(found)
-
-
-def _shown(embedded: Mapping[str, Split], places: Places, pairs: Pairs, row: int, score: float) -> dict[str, Any]:
-    ids = {"left": str(pairs.left[row]), "right": str(pairs.right[row])}
-    titles = {}
-    for side, identity in ids.items():
-        split, at = places.get(identity, ("", 0))
-        titles[f"{side}_title"] = str(embedded[split].index.titles[at]) if split else ""
-    return ids | titles | {"score": round(score, DIGITS) if np.isfinite(score) else None}
 
 
 def _counts(splits: np.ndarray) -> dict[str, int]:
     return dict(sorted(Counter(splits.tolist()).items()))
 
 
-def _rounded(found: Matching) -> dict[str, Any]:
+def _rounded(found: Matching | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
     sides = {VAL: found.chosen, TEST: found.scores}
     told = {side: {name: round(value, DIGITS) for name, value in of.items()} for side, of in sides.items()}
     return {"threshold": round(found.threshold, DIGITS)} | told

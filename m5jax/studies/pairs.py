@@ -55,12 +55,14 @@ class Pairs:
         """The rows where `keep` holds."""
         return Pairs(**{field.name: getattr(self, field.name)[keep] for field in dataclasses.fields(self)})
 
-    def first(self, most: int) -> "Pairs":
+    def first(self, most: Mapping[str, int]) -> "Pairs":
         """At most so many of each side, those of lowest digest; what is left keeps its order."""
         order = np.asarray([digest(f"{a}\x1f{b}") for a, b in zip(self.left, self.right, strict=True)], np.uint64)
-        chosen = [np.flatnonzero(self.split == side) for side in dict.fromkeys(self.split.tolist())]
-        kept = [rows[np.argsort(order[rows], kind="stable")[:most]] for rows in chosen]
-        return self.rows(np.sort(np.concatenate([np.zeros(0, np.int64), *kept])))
+        kept = [np.zeros(0, np.int64)]
+        for side, count in most.items():
+            rows = np.flatnonzero(self.split == side)
+            kept.append(rows[np.argsort(order[rows], kind="stable")[:count]])
+        return self.rows(np.sort(np.concatenate(kept)))
 
 
 def places(indices: Mapping[str, Index]) -> Places:
