@@ -1,6 +1,7 @@
 """Settings: every mistake is answered with the field, the value and the nearest valid name."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from m5jax import config as config_lib
-from m5jax import inputs, main, settings
+from m5jax import inputs, main, methods, settings
 from m5jax.errors import ConfigError
 
 PATHS = [path for path, _, _ in settings.describe(config_lib.Config, "config")]
@@ -154,3 +155,13 @@ def test_digests_tell_settings_apart_by_what_they_change():
     # Settings of a modality that is not in use do not matter.
     text = dataclasses.replace(base, modalities=("text",))
     assert inputs.recorded(text) == inputs.recorded(dataclasses.replace(size, modalities=("text",)))
+
+
+def test_every_method_reads_the_same_records_so_that_a_leaderboard_prepares_once():
+    recorded = set()
+    for name in methods.METHODS:
+        chosen = config_lib.default()
+        chosen.inputs.modalities = ("image", "text", "table")
+        methods.apply(chosen, name)
+        recorded.add(json.dumps(inputs.recorded(config_lib.freeze(chosen.to_dict()).inputs), sort_keys=True))
+    assert len(recorded) == 1

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import SHARED, needs_shared
+from importing import read as read_listings
 from small import small_config
-from test_tokenizer import wordpiece
+from test_tokenizer import trained, wordpiece
 from test_transforms import WHOLE, flat, rng
 
 from m5jax import config as config_lib
@@ -173,7 +175,7 @@ def test_a_property_with_many_values_names_as_many_others_as_fit_and_long_names_
 
 
 def test_keys_fold_case_and_blanks_and_are_positive():
-    assert triples.key(" Red ") == triples.key("red") != triples.key("black")
+    assert triples.key(" Red ") == triples.key("ｒｅｄ") == triples.key("red") != triples.key("black")
     keys = [triples.key(str(n)) for n in range(2000)]
     assert min(keys) > 0
     assert max(keys) < 2**31
@@ -223,6 +225,40 @@ def test_no_array_tells_the_value_that_a_plan_hides(words, with_table):
     for name, value in arrays[0].items():
         np.testing.assert_array_equal(value, arrays[1][name])
     assert arrays[0]["text/mask" if with_table else "table/mask"].any()
+
+
+@needs_shared
+def test_every_table_of_the_k3m_sample_is_whole_triples_and_what_is_asked_of_it_is_hidden(tmp_path):
+    listings, _, _ = read_listings("k3m", SHARED / "data" / "k3m-raw")
+    tables = [listing.attributes for listing in listings.values()]
+    tokens = trained(tmp_path, [part for table in tables for field in table for part in field], vocabulary=3000)
+    chosen = transform(tokens, triples=16, length=80, asked_length=32)
+    long, multi, drafts = 0, 0, []
+    for number, fields in enumerate(tables):
+        encoded = pairs(tokens, fields)
+        assert all(map(all, encoded))
+        shown = read(tokens, chosen.evaluation(record(*fields))["table"])
+        rest = iter(encoded)
+        assert all(pair in rest for pair in shown)  # in their order
+        assert shown
+        drafts.append(chosen.draft(record(*fields), rng(number)))
+        table = drafts[-1]["table"]
+        asked, seen = list(answers(tokens, table["asked"])), read(tokens, table)
+        distinct = {triples.folded(name) for name, _ in fields}
+        assert len(asked) == min(2, max(1, len(distinct) - 1))
+        for name, value, key, others in asked:
+            values = {triples.key(v) for n, v in fields if tuple(tokens.encode(n))[:32] == name}
+            assert {key} | others <= values
+            assert len(others) == min(len(values) - 1, triples.OTHERS)
+            assert name not in {shown_name for shown_name, _ in seen}
+            assert value in {v[:32] for n, v in encoded if n == name}
+            multi += bool(others)
+        long += len(seen) < len(fields) - len(asked)
+    assert (len(tables), max(map(len, tables))) == (400, 158)
+    assert long > 20
+    assert multi > 5
+    batch = chosen.batch(drafts[:8], 8)
+    assert batch["table"]["spans"].shape == (8, 80)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from m5jax import modalities
-from m5jax.data import pieces
+from m5jax.data import fingerprints, pieces
 from m5jax.data.records import Record
 from m5jax.data.tokenizer import Tokenizer
 from m5jax.modalities import State
@@ -49,8 +49,8 @@ class Question:
 
 
 def folded(text: str) -> str:
-    """What names and values are compared as: " Colour" and "colour" are one."""
-    return text.strip().casefold()
+    """What names and values are compared as, as duplicates are found: " Colour" and "colour" are one."""
+    return fingerprints.normal(text)
 
 
 def key(text: str) -> int:
