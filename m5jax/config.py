@@ -75,6 +75,7 @@ class Checkpoint:
 
 MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "sweep", "leaderboard", "compare")
 STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching")
+COSTLY = ("robustness",)  # made only where they are asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Evaluate:
     cluster: bool = setting(True, "cluster the gallery at the end")
     cluster_seeds: int = setting(3, "seeds of k-means; scores are their mean, beside it the deviation", low=1)
     studies: tuple[str, ...] = setting(
-        STUDIES, "what else is found out at the end (docs/evaluation.md)", choices=STUDIES
+        STUDIES, "what else is found out at the end (docs/evaluation.md)", choices=(*STUDIES, *COSTLY)
     )
     study_listings: int = setting(2000, "listings of a split at most that a study embeds again", low=1)
     map: str = setting("pca", "how the product space becomes a map", choices=("pca", "tsne"))

@@ -19,7 +19,7 @@ from m5jax.evals.suite import Split
 from m5jax.modalities import State
 from m5jax.report.scored import Scored
 from m5jax.run_folder import RunFolder
-from m5jax.studies.registry import STUDIES
+from m5jax.studies import registry
 from m5jax.studies.subject import Subject
 
 DIM = 8
@@ -130,7 +130,7 @@ def make_scored(folder, splits, config=None, *, rejections=(), harmony=True, vec
 
 
 def asked(scored):
-    """The same, with every study asked; whatever a listing is made to show, its embedding stays."""
+    """The same, with its studies asked; whatever a listing is made to show, its embedding stays."""
 
     def again(prepared, split, wanted, rows):
         made = scored.embedded[split].embeddings
@@ -139,7 +139,7 @@ def asked(scored):
         return Embeddings(dict.fromkeys(wanted, made.vectors["fused"][rows]), valid, None)
 
     subject = Subject(scored.config, scored.prepared, scored.embedded, scored.scores, scored.results, again, again)
-    findings = {name: study(subject) for name, study in STUDIES.items()}
+    findings = registry.chosen(subject)
     return dataclasses.replace(scored, findings=json.loads(json.dumps(findings, allow_nan=False)))
 
 

@@ -1,5 +1,6 @@
 """The page with its studies: where they stand, what the summary takes from them, passports, how large it may get."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from reports import Page, asked, listing, make_scored
 from small import small_config
 
+from m5jax.config import COSTLY
 from m5jax.evals.protocols import STANDARD, Passport
 from m5jax.report import html, page, passports, pictures, space, studies, summary
 from m5jax.report.health import StateBar
@@ -34,6 +36,8 @@ def large(tmp_path_factory):
     rng = np.random.default_rng(0)
     vectors = {split: rng.normal(size=(len(rows), 8)) for split, rows in splits.items()}
     scored = asked(make_scored(tmp_path_factory.mktemp("large"), splits, config, vectors=vectors))
+    costly = {name: {"skipped": "its page has tests of its own"} for name in COSTLY}
+    scored = dataclasses.replace(scored, findings=scored.findings | costly)
     page.write(scored)
     return scored, Page(scored.folder.report.read_text(encoding="utf-8"))
 

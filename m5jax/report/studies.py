@@ -8,7 +8,7 @@ page: a plain string, or `html.sentence(...)` where it quotes a seller.
 from collections.abc import Callable
 from typing import Any
 
-from m5jax.report import contradictions, gap, grid, losers, matching, space, sweeps
+from m5jax.report import contradictions, gap, grid, losers, matching, robustness, space, sweeps
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
@@ -17,6 +17,7 @@ View = Callable[[Finding, Scored], dict[str, Any]]
 VIEWS: dict[str, tuple[str, View]] = {
     "grid": ("Asked with, searched by", grid.view),
     "sweeps": ("Missing and wrong", sweeps.view),
+    "robustness": ("K3M’s tasks, corrupted", robustness.view),
     "losers": ("Who loses", losers.view),
     "gap": ("Modality gap", gap.view),
     "contradictions": ("Contradictions", contradictions.view),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from m5jax.studies import contradictions, gap, grid, losers, matching, space, sweeps
+from m5jax.studies import contradictions, gap, grid, losers, matching, robustness, space, sweeps
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
@@ -10,6 +10,7 @@ Study = Callable[[Subject], Finding]
 STUDIES: dict[str, Study] = {
     "grid": grid.study,
     "sweeps": sweeps.study,
+    "robustness": robustness.study,
     "losers": losers.study,
     "gap": gap.study,
     "contradictions": contradictions.study,
