@@ -15,7 +15,8 @@ from m5jax.data_settings import Data
 from m5jax.errors import ConfigError
 from m5jax.inputs import Inputs
 from m5jax.leaderboard_settings import Leaderboard
-from m5jax.model_settings import Model, Objective, check_model
+from m5jax.model_checks import check_model
+from m5jax.model_settings import Model, Objective
 from m5jax.settings import section, setting
 from m5jax.sweep_settings import Sweep
 
