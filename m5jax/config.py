@@ -75,7 +75,7 @@ class Checkpoint:
 
 
 MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "sweep", "leaderboard", "compare")
-STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching")
+STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching", "answers")
 COSTLY = ("robustness",)  # made only where they are asked for
 
 

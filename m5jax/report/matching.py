@@ -6,9 +6,12 @@ from m5jax.report import html
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
-WORDS = "words (TF-IDF, untrained)"
+HEAD, WORDS = "fused (trained head)", "words (TF-IDF, untrained)"
+NO_THRESHOLD = "no validation pair with both vectors is a match: no threshold"
+NO_HEAD = "no threshold, or no matches and others among the training pairs to learn from"
 COLUMNS = {
     "f1": "of precision and recall",
+    "macro_f1": "mean of f1 and that of the others",
     "precision": "of those called, right",
     "recall": "of the matches, found",
     "accuracy": "of all pairs, right",
@@ -20,18 +23,23 @@ COLUMNS = {
 
 def view(finding: Finding, scored: Scored) -> dict[str, Any]:
     """What the template draws."""
-    sources = [source | {"rows": _rows(source["subsets"] | {WORDS: source["words"]})} for source in finding["sources"]]
-    return {"sources": sources, "columns": COLUMNS, "headline": _headline(finding["sources"])}
+    told = finding["sources"] if len(finding["sources"]) == 1 else [finding["all"], *finding["sources"]]
+    shown = [source | {"rows": _rows(source)} for source in told]
+    return {
+        "shown": shown,
+        "rule": finding["rule"],
+        "columns": COLUMNS,
+        "headline": _headline(finding["sources"]),
+    }
 
 
-def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(source: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a subset: the threshold and F1 on validation, then the test scores, None where there is none."""
     rows = []
-    for name, of in found.items():
+    for name, of in (source["subsets"] | {HEAD: source["head"], WORDS: source["words"]}).items():
         scores = {column: of["test"].get(column) if of else None for column in COLUMNS}
-        rows.append(
-            {"name": name, "threshold": of and of["threshold"], "val_f1": of and of["val"]["f1"], "scores": scores}
-        )
+        threshold = {"threshold": of and of["threshold"], "reason": NO_HEAD if name == HEAD else NO_THRESHOLD}
+        rows.append({"name": name, "val_f1": of and of["val"]["f1"], "scores": scores} | threshold)
     return rows
 
 

@@ -25,7 +25,7 @@ from m5jax.report.scored import Scored
 
 GROUPS: dict[str, dict[str, str]] = {
     "In short": {"summary": "Summary"},
-    "How good": {"scores": "Scores", "matching": ""},
+    "How good": {"scores": "Scores", "matching": "", "answers": ""},
     "From what": {"grid": "", "sweeps": "", "robustness": "", "gap": "", "harmony": "Harmony"},
     "For whom": {"losers": "", "gallery": "Gallery", "extremes": "Best and worst", "space": ""},
     "The catalogue": {"health": "Data health", "contradictions": ""},

@@ -8,7 +8,7 @@ page: a plain string, or `html.sentence(...)` where it quotes a seller.
 from collections.abc import Callable
 from typing import Any
 
-from m5jax.report import contradictions, gap, grid, losers, matching, robustness, space, sweeps
+from m5jax.report import answers, contradictions, gap, grid, losers, matching, robustness, space, sweeps
 from m5jax.report.scored import Scored
 from m5jax.studies.subject import Finding
 
@@ -23,6 +23,7 @@ VIEWS: dict[str, tuple[str, View]] = {
     "contradictions": ("Contradictions", contradictions.view),
     "space": ("Map of the product space", space.view),
     "matching": ("One product or two", matching.view),
+    "answers": ("Questions about listings", answers.view),
 }
 """By name: the title of the section, and what its template needs, made of what the study found."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from m5jax.studies import contradictions, gap, grid, losers, matching, robustness, space, sweeps
+from m5jax.studies import answers, contradictions, gap, grid, losers, matching, robustness, space, sweeps
 from m5jax.studies.subject import Finding, Subject
 
 Study = Callable[[Subject], Finding]
@@ -16,6 +16,7 @@ STUDIES: dict[str, Study] = {
     "contradictions": contradictions.study,
     "space": space.study,
     "matching": matching.study,
+    "answers": answers.study,
 }
 
 
