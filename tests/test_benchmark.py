@@ -22,6 +22,7 @@ def run(tmp_path, *arguments):
 @pytest.mark.parametrize("source", ["raw", "features"])
 def test_the_last_line_has_what_scripts_rely_on(source, tmp_path, capsys):
     dim = ("--config.inputs.image.feature_dim=16", "--config.inputs.image.stored=int8")
+    dim += ("--config.inputs.image.boxes", "--config.inputs.image.classes=3") if source == "features" else ()
     assert run(tmp_path, f"--config.inputs.image.source={source}", *dim, "--step=50") == 0
     made = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert made["mode"] == "input"

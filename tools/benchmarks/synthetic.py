@@ -130,6 +130,9 @@ class _Maker:
             corners = np.sort(self.rng.random((rows, 2, 2), np.float32), 1)
             area = np.prod(corners[:, 1] - corners[:, 0], 1, keepdims=True)
             array = np.concatenate([array, corners.reshape(rows, 4), area], 1)
+        if name == "image" and chosen.classes:
+            shares = self.rng.dirichlet(np.full(chosen.classes, 0.1), rows)
+            array = np.concatenate([array, shares], 1)
         file = io.BytesIO()
         np.save(file, array.astype(np.float16))
         return file.getvalue()
