@@ -5,7 +5,20 @@ import pathlib
 import time
 from typing import Any
 
-PARTS_SHOWN = ("contrastive", "masked_region", "masked_language", "masked_entity", "masked_frame", "masked_audio")
+PARTS_SHOWN = {
+    "contrastive": "con",
+    "matching": "mat",
+    "masked_region": "img",
+    "masked_language": "txt",
+    "masked_entity": "tab",
+    "masked_frame": "vid",
+    "masked_audio": "aud",
+    "word_region": "w-r",
+    "link_prediction": "link",
+    "linked": "linked",
+    "classification": "class",
+}
+"""The objectives that a line shows, and what it calls them."""
 
 
 class Metrics:
@@ -39,7 +52,7 @@ def line(row: dict[str, Any], steps: int, seconds_left: float) -> str:
     """A row as a person reads it while the run goes on."""
     from m5jax.progress import duration
 
-    parts = " ".join(f"{_short(name)} {row[name]:.3f}" for name in PARTS_SHOWN if name in row)
+    parts = " ".join(f"{short} {row[name]:.3f}" for name, short in PARTS_SHOWN.items() if name in row)
     mfu = f" | mfu {row['mfu']:.0%}" if row.get("mfu") else ""
     return (
         f"{time.strftime('%H:%M:%S')} step {row['step']:>{len(str(steps))}}/{steps} | epoch {row['epoch']:.2f}"
@@ -47,17 +60,6 @@ def line(row: dict[str, Any], steps: int, seconds_left: float) -> str:
         f" | grad {row['grad_norm']:.2f} | lr {row['learning_rate']:.2e} | {row['examples_per_s']:,.0f} ex/s"
         f" | {row['ms_per_step']:.0f} ms/step (data {row['data_wait_ms']:.0f}){mfu} | {duration(seconds_left)} left"
     )
-
-
-def _short(name: str) -> str:
-    return {
-        "contrastive": "con",
-        "masked_region": "img",
-        "masked_language": "txt",
-        "masked_entity": "tab",
-        "masked_frame": "vid",
-        "masked_audio": "aud",
-    }[name]
 
 
 def read_jsonl(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -18,7 +18,13 @@ PACE = {
 }
 # Of the columns that are left, those with "/" are parts of an objective and the others objectives of any model.
 COUNTERS = {"step", "epoch", "skipped", "skipped_in_a_row", "damaged", "ms_per_step", "data_wait_ms", "mfu"}
-UNITS = {"contrastive": "nats"} | {
+UNITS = {
+    "contrastive": "nats",
+    "matching": "nats",
+    "matched": "share of right answers",
+    "linked": "share of triples whose value is nearest",
+    "link_mrr": "mean reciprocal rank",
+} | {
     row.objective: "nats" if row.kind == modalities.TEXT_KIND else "squared error" for row in modalities.TABLE.values()
 }
 
