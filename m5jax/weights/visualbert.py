@@ -9,18 +9,19 @@ from m5jax.weights import huggingface, places, released, tensors
 from m5jax.weights.places import Matches, Place, Places, kernel_and_bias
 
 PREFIX = re.compile(r"^(visual_bert|bert)\.")
+# Heads: ours has one logit for whether picture and title belong together.
+DEAD = re.compile(r"(cls|pooler)\..*|embeddings\.position_ids")
 TIED = {copy: PREFIX.sub("", original) for copy, original in huggingface.TIED.items()}
 
 
 def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
     """The parameters with embeddings, layers and, where there are both, language head and pooler of a VisualBERT.
 
-    Of its layers the first, as many as ours. What tells whether picture and title belong together stays as it is but
-    for the pooler: theirs has two classes.
+    Embeddings and layers must be all there; a head that the file or our network has not stays as it is.
 
     Raises:
-      CheckpointError: a file is missing or damaged; a tensor has another shape; the configuration names another
-        computation than ours; a tensor of embeddings or layers is missing; by name.
+      CheckpointError: a file is missing or damaged; the configuration names another computation than ours; a tensor has
+        another shape, is missing, or has a name that is neither known nor that of a head; by name.
     """
     path, config = pathlib.Path(folder) / huggingface.WEIGHTS, huggingface.read_config(folder)
     huggingface.check_config(config, params["encoder"], folder)
@@ -34,11 +35,10 @@ def load(folder: str | pathlib.Path, params: Params) -> tuple[Params, Matches]:
     for copy, original in TIED.items():
         if copy in found:
             found.setdefault(original, found.pop(copy))
-    stream = stream_places(params)
-    wanted = stream | head_places(params)
+    heads = head_places(params)
+    wanted = stream_places(params) | {name: heads[name] for name in heads.keys() & found.keys()}
     report = places.compare(found, wanted)
-    if missing := [name for name in report.missing if name in stream]:
-        raise CheckpointError(f"{path} has no tensor {', '.join(missing[:8])}; a VisualBERT has")
+    places.refuse_partial(path, report, DEAD)
     return places.fill(params, found, wanted, path), report
 
 
