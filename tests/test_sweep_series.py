@@ -84,6 +84,15 @@ def test_every_model_is_trained_clean_and_on_what_it_sees_broken(tmp_path):
     assert len({attempt.config.workdir for attempt in sweep.attempts_of(config)}) == 16
 
 
+def test_schemes_of_k3m_are_trained_on_by_name(tmp_path):
+    attempts = sweep.attempts_of(frozen(tmp_path, evaluate__sweeps=("MMR", "KMR"), sweep__seeds=1))
+    trained = [(attempt.model, attempt.trained[0]) for attempt in attempts if attempt.trained]
+    seen = [("everything", "MMR"), ("everything", "KMR"), ("titles alone", "MMR"), ("pictures alone", "MMR")]
+    assert trained == seen  # of a model that sees no table, none is missing
+    chosen = {attempt.config.data.corruption for attempt in attempts if attempt.trained and attempt.trained[0] == "MMR"}
+    assert [(one.scheme, one.ratio, one.splits) for one in chosen] == [("MMR", 0.5, ("train",))]
+
+
 def test_the_figure_has_every_model_and_the_files_every_number(tmp_path, capsys):
     sweep.make(frozen(tmp_path), fake := FakeRuns())
     assert len(fake.made) == 16
