@@ -170,9 +170,8 @@ EQUAL = (
     "model.width",
     "model.dropout",
     "model.pool",
-    "model.readout",
 )
-"""Settings below config that no method has for itself, whatever its paper trained with; its depth it has."""
+"""Settings below config that no method has for itself, whatever its paper trained with; depth and readout it has."""
 
 
 def at_budget(c: Any, name: str) -> None:
