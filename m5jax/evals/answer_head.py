@@ -139,16 +139,31 @@ def _trained(
     values: Float[Array, "u h"],
     steps: dict[str, Array],
 ) -> heads.Params:
-    """Parameters after every part of the training, stacked."""
+    return heads.trained(lambda params, drawn: loss(params, vectors, properties, values, drawn), params, steps)
 
-    def loss(params: heads.Params, drawn: dict[str, Array]) -> Array:
-        asked = (properties[drawn["named"]] @ params["grams"])[drawn["property"]]
-        logits = _query(params, vectors[drawn["rows"]], asked) @ (values[drawn["columns"]] @ params["grams"]).T
-        logits -= jnp.log(drawn["often"])
-        true = (drawn["columns"][None, :, None] == drawn["others"][:, None, :]).any(-1)
-        return optax.softmax_cross_entropy_with_integer_labels(jnp.where(true, -1e9, logits), drawn["answer"]).mean()
 
-    return heads.trained(loss, params, steps)
+def loss(
+    params: heads.Params,
+    vectors: Float[Array, "n d"],
+    properties: Float[Array, "p h"],
+    values: Float[Array, "u h"],
+    drawn: dict[str, Array],
+) -> Float[Array, ""]:
+    """Mean cross-entropy of some questions.
+
+    Args:
+      params: of the head.
+      vectors: scaled.
+      properties, values: bags.
+      drawn: ``rows`` [B] of the vectors; ``named`` [P], rows of the properties, and ``property`` [B], where among them;
+        ``columns`` [C], rows of the values, how ``often`` each is drawn, and ``answer`` [B], where among them;
+        ``others`` [B, R], rows of values that are true as well, -1 = none.
+    """
+    asked = (properties[drawn["named"]] @ params["grams"])[drawn["property"]]
+    logits = _query(params, vectors[drawn["rows"]], asked) @ (values[drawn["columns"]] @ params["grams"]).T
+    logits -= jnp.log(drawn["often"])
+    true = (drawn["columns"][None, :, None] == drawn["others"][:, None, :]).any(-1)
+    return optax.softmax_cross_entropy_with_integer_labels(jnp.where(true, -1e9, logits), drawn["answer"]).mean()
 
 
 @jax.jit

@@ -94,13 +94,13 @@ def train(
 
 @jax.jit
 def _trained(params: heads.Params, vectors: Float[Array, "n d"], steps: dict[str, Array]) -> heads.Params:
-    """Parameters after every part of the training, stacked."""
+    return heads.trained(lambda params, drawn: loss(params, vectors, drawn), params, steps)
 
-    def loss(params: heads.Params, drawn: dict[str, Array]) -> Array:
-        logits = _logits(params, vectors[drawn["left"]], vectors[drawn["right"]])
-        return optax.sigmoid_binary_cross_entropy(logits, drawn["match"]).mean()
 
-    return heads.trained(loss, params, steps)
+def loss(params: heads.Params, vectors: Float[Array, "n d"], drawn: dict[str, Array]) -> Float[Array, ""]:
+    """Mean cross-entropy of some pairs: ``left``, ``right``, ``match`` [B]."""
+    logits = _logits(params, vectors[drawn["left"]], vectors[drawn["right"]])
+    return optax.sigmoid_binary_cross_entropy(logits, drawn["match"]).mean()
 
 
 @jax.jit

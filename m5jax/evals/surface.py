@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
-from sklearn.preprocessing import normalize
 
 SIZES = (1, 2, 3)
 BUCKETS = 1024
@@ -34,7 +33,9 @@ def bags(texts: Sequence[str], buckets: int = BUCKETS) -> scipy.sparse.csr_array
     counts = scipy.sparse.csr_array(
         (np.ones(len(rows), np.float32), (np.asarray(rows, int), np.asarray(columns, int))), shape=(len(texts), buckets)
     )
-    return scipy.sparse.csr_array(normalize(counts))
+    lengths = np.sqrt(np.bincount(counts.nonzero()[0], counts.data**2, len(texts)))
+    counts.data /= np.repeat(lengths, np.diff(counts.indptr))
+    return counts
 
 
 def _bucket(gram: str, buckets: int) -> int:

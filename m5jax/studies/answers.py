@@ -102,7 +102,8 @@ def _by_property(
 ) -> list[dict[str, Any]]:
     """The properties asked most."""
     rows = []
-    for property, count in collections.Counter(of.properties[test].tolist()).most_common(PROPERTIES):
+    counts = collections.Counter(of.properties[test].tolist())
+    for property, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:PROPERTIES]:
         keep = of.properties[test] == property
         distinct = np.unique(of.answers[test][keep])
         told = {name: _means(values[name], keep) for name in ("scores", "prior")}
@@ -114,23 +115,21 @@ def _by_property(
 def _examples(
     of: Questions, test: np.ndarray, made: np.ndarray, ranks: np.ndarray, index: Mapping[str, Index]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Questions answered best and worst, of listings and properties taking turns."""
-    best_rank = np.where(ranks > 0, ranks, np.iinfo(np.int64).max).min(axis=1)
-    clear = np.sort(made, axis=1)[:, ::-1]
-    lead = np.nan_to_num(clear[:, 0] - clear[:, 1], neginf=0.0) if made.shape[1] > 1 else np.zeros(len(made))
-    order = np.lexsort((-lead, best_rank))
+    """Questions answered best and worst, of different listings, at most two of a property."""
+    rank = np.where(ranks > 0, ranks, np.iinfo(np.int64).max).min(axis=1)
+    first = np.sort(made, axis=1)[:, ::-1]
+    lead = np.where(np.isfinite(first[:, 1]), first[:, 0] - first[:, 1], 0.0)
+    order = np.lexsort((-lead, rank))  # of equally good ones the surer first
     found: dict[str, list[dict[str, Any]]] = {}
     for kind, rows in (("best", order), ("worst", order[::-1])):
-        chosen: list[int] = []
+        chosen: dict[tuple[str, int], int] = {}
+        asked: collections.Counter[int] = collections.Counter()
         for row in rows.tolist():
-            same = [of.properties[test[row]] == of.properties[test[one]] for one in chosen]
-            twin = [of.rows[test[row]] == of.rows[test[one]] and of.splits[test[row]] == of.splits[test[one]]
-                    for one in chosen]  # fmt: skip
-            if sum(same) < 2 and not any(twin):
-                chosen.append(row)
-            if len(chosen) == EXAMPLES:
-                break
-        found[kind] = [_shown(of, int(test[row]), made[row], int(best_rank[row]), index) for row in chosen]
+            listing, property = (str(of.splits[test[row]]), int(of.rows[test[row]])), int(of.properties[test[row]])
+            if len(chosen) < EXAMPLES and listing not in chosen and asked[property] < 2:
+                chosen[listing] = row
+                asked[property] += 1
+        found[kind] = [_shown(of, int(test[row]), made[row], int(rank[row]), index) for row in chosen.values()]
     return found
 
 

@@ -6,8 +6,8 @@ changes anything. Properties and values are compared as `triples.folded`; one wi
 
 * A question is a listing and a property that it has; its answers are all values that it has for it.
 * Candidates are the answers, the values that training listings have for the property, and values of their other
-  properties, until they are `CANDIDATES`; where there are more, by the digest of question and value. Their order is
-  that of these digests, so that it does not tell who is right.
+  properties, until they are `CANDIDATES`; where there are more, by the digest of question and value. Their order
+  follows from another digest of both, so that it does not tell who is right.
 * A question without a wrong candidate asks nothing, and is left out.
 """
 
@@ -161,15 +161,15 @@ class _Table:
         candidates, often = np.full(CANDIDATES, -1), np.zeros(CANDIDATES, np.int64)
         if asked.split == TRAIN:
             return answers, candidates, often
-        order = corruption.uniform(self.digests ^ np.uint64(asked.digest), "candidates")
+        both = self.digests ^ np.uint64(asked.digest)
         rows, counts = self.by_property.get(asked.property, (np.zeros(0, int), np.zeros(0, int)))
         late = np.where(self.known, 2.0, np.inf)
         late[rows] = 1.0
         late[own] = np.inf
         late[own[:ANSWERS]] = 0.0
-        chosen = np.argsort(late + order, kind="stable")[:CANDIDATES]
+        chosen = np.argsort(late + corruption.uniform(both, "chosen"), kind="stable")[:CANDIDATES]
         chosen = chosen[np.isfinite(late[chosen])]
-        chosen = chosen[np.argsort(order[chosen], kind="stable")]
+        chosen = chosen[np.argsort(corruption.uniform(both, "order")[chosen], kind="stable")]
         candidates[: len(chosen)] = chosen
         counted = np.zeros(len(self.digests), np.int64)
         counted[rows] = counts
