@@ -56,8 +56,8 @@ class PatchEmbedder(nnx.Module):
     """Patches to states: a class state in front, W x without bias, positions or boxes, normalised."""
 
     def __init__(self, spec: TokenSpec, config: Model, dtype: jnp.dtype, rngs: nnx.Rngs):
-        width, init = config.width, CLIP.init
-        self.project = nnx.Linear(spec.dim, width, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs)
+        width, init = config.width, nnx.initializers.normal(0.02)
+        self.project = nnx.Linear(spec.dim, width, use_bias=False, kernel_init=CLIP.init, dtype=dtype, rngs=rngs)
         self.kind = nnx.Param(init(rngs.params(), (width,)))
         if spec.geometry:
             self.boxes = linear(spec.geometry, width, CLIP, dtype, rngs)

@@ -4,6 +4,7 @@ Modules hold parameters only; randomness is an argument (None = evaluation). B l
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,7 +49,20 @@ class Layout:
     init_qkv: nnx.Initializer
 
 
-_NORMAL, _LECUN = nnx.initializers.normal(0.02), nnx.initializers.lecun_normal()
+BASE, NARROW = 768, 64  # inputs of a kernel of BERT-base; fewer than the other are no state but, say, a box
+
+
+def _as_released(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    """Kernels [inputs, outputs] from N(0, 0.02), as BERT and CLIP begin.
+
+    That suits BERT's width: the outputs of a network of width 64 would be three times as small, and it hardly learns.
+    So kernels of less than `BASE` inputs begin larger, by the root of what they lack, and give outputs as large.
+    """
+    scale = math.sqrt(BASE / shape[0]) if NARROW <= shape[0] < BASE and len(shape) > 1 else 1.0
+    return 0.02 * scale * jax.random.normal(key, shape, dtype)
+
+
+_NORMAL, _LECUN = _as_released, nnx.initializers.lecun_normal()
 PRE_NORM = Layout(False, True, gelu, 1e-6, _LECUN, _LECUN)
 BERT = Layout(True, False, gelu, 1e-12, _NORMAL, _NORMAL)
 # CLIP's towers (Radford et al. 2021).
