@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 from xla import QUICK
 
 from m5jax import main, writers
@@ -44,6 +46,11 @@ def start(config, workdir, *more, devices=1):
     }
     command = [sys.executable, "-m", "m5jax.main", *arguments(config, workdir, *more)[1:]]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def zeros(opened):
+    """Parameters in the shapes of an open run's network: where their values make no difference, none are drawn."""
+    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(opened.model.init, jax.random.key(0)))
 
 
 def rows(workdir):

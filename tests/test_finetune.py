@@ -167,7 +167,7 @@ def abstract(shapes):
 def test_what_the_new_network_has_no_use_for_is_named(tuning, finetuned, capsys):
     again = changed(tuning, initialize__run=str(finetuned), objective__classification=0.0, model__readout="fusion")
     with open_run(again) as run:
-        drawn = run.model.init(jax.random.key(0))
+        drawn = runs.zeros(run)
         begun = params(run, drawn)
     assert jax.tree.structure(begun) == jax.tree.structure(drawn)
     said = capsys.readouterr().out
@@ -177,7 +177,7 @@ def test_what_the_new_network_has_no_use_for_is_named(tuning, finetuned, capsys)
 
 def test_a_weight_of_another_shape_is_named(tuning):
     with open_run(changed(tuning, model__projection=24)) as run, pytest.raises(CheckpointError) as raised:
-        params(run, run.model.init(jax.random.key(0)))
+        params(run, runs.zeros(run))
     message = str(raised.value)
     assert "poolers/image" in message
     assert "saved [[32, 16], 'float32'], wanted [[32, 24], 'float32']" in message
@@ -189,12 +189,12 @@ def test_a_weight_that_is_not_there_is_named(tuning):
         open_run(changed(tuning, model__blocks="released")) as run,
         pytest.raises(CheckpointError, match="saved nothing"),
     ):
-        params(run, run.model.init(jax.random.key(0)))
+        params(run, runs.zeros(run))
 
 
 def test_a_run_of_other_preprocessing_is_refused(tuning):
     with open_run(changed(tuning, inputs__text__length=14)) as run, pytest.raises(ConfigError) as raised:
-        params(run, run.model.init(jax.random.key(0)))
+        params(run, runs.zeros(run))
     assert "the preprocessing changed" in str(raised.value)
     assert "initialise from a run on the same catalogue" in str(raised.value)
 
@@ -204,7 +204,7 @@ def test_a_folder_without_checkpoints_is_refused(tuning, tmp_path):
         open_run(changed(tuning, initialize__run=str(tmp_path / "no"))) as run,
         pytest.raises(CheckpointError, match="no checkpoint in"),
     ):
-        params(run, run.model.init(jax.random.key(0)))
+        params(run, runs.zeros(run))
 
 
 def test_reading_another_runs_checkpoints_leaves_the_one_it_is_writing_alone(pretrained):

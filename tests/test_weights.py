@@ -34,7 +34,7 @@ def small(preset=presets.scale_released, **lengths):
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.device_get(families.build(small(), VOCABULARY).init(jax.random.key(0)))
+    return jax.device_get(jax.jit(families.build(small(), VOCABULARY).init)(jax.random.key(0)))
 
 
 def state_dict(params, table):
