@@ -40,8 +40,8 @@ def table(chosen: Sequence[str], asked: Sequence[Asked]) -> dict[str, Any]:
     Returns:
       "methods", by name: "title", "sees" and "cost", the means over seeds, empty for a method without a run;
       "columns", by key: "task", "title", "first"; "cells", by key and method: "mean", "spread" (null of one seed) and
-      "seeds"; "best", by key: the method of the largest mean; "chance", by key, where runs say it; "ratios" and
-      "damage", by line, score, scheme and method: a cell per ratio; "said", what lines and scores are called; "paper",
+      "seeds"; "best", by key: the method of the largest mean; "yardsticks", "chance" and "untrained", by key; "ratios"
+      and "damage", by line, score, scheme and method: a cell per ratio; "said", what lines and scores are called; "paper",
       "claims" and "orders", as `leaderboard.claims` has them; "notes". Columns that no run has are left out.
     """
     runs = {(one.method, one.seed): columns.tree(one.scores, one.studies) for one in asked}
@@ -58,10 +58,14 @@ def table(chosen: Sequence[str], asked: Sequence[Asked]) -> dict[str, Any]:
         },
         "cells": cells,
         "best": {key: max(of, key=lambda name: of[name]["mean"]) for key, of in cells.items()},
-        "chance": {
-            column.key: level
-            for column in COLUMNS
-            if (level := _chance(list(runs.values()), column.chance)) is not None
+        "yardsticks": {
+            said: {
+                key: level for key, where in paths.items() if (level := _level(list(runs.values()), where)) is not None
+            }
+            for said, paths in {
+                "chance": {column.key: column.chance for column in COLUMNS},
+                "untrained": {column.key: column.untrained for column in COLUMNS},
+            }.items()
         },
         "ratios": ratios,
         "damage": _damage(chosen, same, ratios),
@@ -88,8 +92,8 @@ def _cell(seeds: Mapping[int, float]) -> dict[str, Any]:
     return {"mean": mean, "spread": spread, "seeds": {str(seed): seeds[seed] for seed in sorted(seeds)}}
 
 
-def _chance(runs: Sequence[Any], where: tuple[str, ...]) -> float | None:
-    """The mean over runs of what chance gets; every run of a seed says the same."""
+def _level(runs: Sequence[Any], where: tuple[str, ...]) -> float | None:
+    """The mean over runs of what a yardstick gets; every run of a seed says the same."""
     levels = [level for answers in runs if where and (level := columns.number(answers, where)) is not None]
     return mean_and_spread(levels)[0] if levels else None
 

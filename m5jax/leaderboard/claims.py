@@ -18,7 +18,7 @@ from m5jax.tables.paper import TABLES
 
 CATEGORY, ACCURACY = "scores/retrieval/category/fused/p@1", "scores/classification/probe/fused/accuracy"
 NMI = "scores/clustering/fused/nmi"
-ALIGNED, ANSWERED = "studies/matching/overall/head/f1", "studies/answers/scores/rank@10"
+ALIGNED, ANSWERED = "studies/matching/all/head/test/f1", "studies/answers/scores/rank@10"
 SCALE_NAMES = {
     "Image only": "image_only",
     "BERT (text)": "bert",

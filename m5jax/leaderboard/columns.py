@@ -24,6 +24,9 @@ SCORES = {
 """The scores under damage that are shown, of those that the study has."""
 
 
+_CHANCE = "studies", "robustness", "chance"
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """A column.
@@ -32,7 +35,8 @@ class Column:
       task, title: what it is called.
       where: the path from `tree` to the number.
       first: whether it is in the one table that has every task; the others are in the tables of their task.
-      chance: the path to what a model that knows nothing gets; empty: a run does not say.
+      chance, untrained: the paths to what chance gets, and a yardstick that trains no network: TF-IDF cosines of what
+        is written, the most frequent value of the property; empty: a run does not say.
     """
 
     task: str
@@ -40,6 +44,7 @@ class Column:
     where: tuple[str, ...]
     first: bool = False
     chance: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -52,8 +57,17 @@ def _score(task: str, title: str, name: str, first: bool = False) -> Column:
 
 
 def _answered(title: str, metric: str, first: bool = False) -> Column:
-    path = "studies", "answers"
-    return Column("Multi-modal QA", title, (*path, "scores", metric), first, (*path, "chance", metric))
+    paths = (("studies", "answers", kind, metric) for kind in ("scores", "chance", "prior"))
+    where, chance, untrained = paths
+    return Column("Multi-modal QA", title, where, first, chance, untrained)
+
+
+def _aligned(title: str, metric: str, *told: str, first: bool = False) -> Column:
+    path = "studies", "matching", "all"
+    chance = (*_CHANCE, "alignment/f1") if metric == "f1" else ()
+    return Column(
+        "Product alignment", title, (*path, *told, "test", metric), first, chance, (*path, "words", "test", metric)
+    )
 
 
 def _damaged(line: str) -> tuple[Column, ...]:
@@ -69,18 +83,24 @@ def damaged(line: str, score: str) -> str:
     return "/".join(("damaged", line, score))
 
 
-_CHANCE = "studies", "robustness", "chance"
 _CATEGORY, _PRODUCT = "Same category", "Same product"
-_ITEM, _CLUSTERS, _ALIGNED = "Item classification", "Clusters", "Product alignment"
+_ITEM, _CLUSTERS = "Item classification", "Clusters"
+
+_BY_COSINE = (("F1", "f1"), ("Accuracy", "accuracy"), ("AUC", "auc"))
 
 COLUMNS = (
     _score(_CATEGORY, "P@1", "retrieval/category/fused/p@1", first=True),
     _score(_CATEGORY, "mAP@10", "retrieval/category/fused/map@10"),
     _score(_PRODUCT, "P@1", "retrieval/instance/fused/p@1", first=True),
     _score(_PRODUCT, "mAP@10", "retrieval/instance/fused/map@10"),
-    _score(_ITEM, "Accuracy", "classification/probe/fused/accuracy", first=True),
+    Column(_ITEM, "Accuracy", ("scores", "classification/probe/fused/accuracy"), True, (*_CHANCE, k3m_paper.ACCURACY)),
     _score(_CLUSTERS, "NMI", "clustering/fused/nmi", first=True),
     _score(_CLUSTERS, "Purity", "clustering/fused/purity"),
+    _aligned("F1", "f1", "head", first=True),
+    _aligned("macro F1", "macro_f1", "head"),
+    _aligned("Accuracy", "accuracy", "head"),
+    _aligned("AUC", "auc", "head"),
+    *(_aligned(f"{title}, cosine", metric, "subsets", "fused") for title, metric in _BY_COSINE),
     _answered("Rank@1", "rank@1"),
     _answered("Rank@3", "rank@3"),
     _answered("Rank@10", "rank@10", first=True),

@@ -6,6 +6,10 @@ from typing import Any
 from m5jax.series import cells
 
 NONE = "–"
+LEGEND = (
+    "Best of each column in bold; ± is the standard deviation over seeds. “untrained” trains no network: TF-IDF"
+    " cosines of what is written, and the most frequent value of the property."
+)
 COSTS = {
     "parameters": ("parameters, million", "{:.2f}", 1e6),
     "flops": ("forward MFLOP a listing", "{:.1f}", 1e6),
@@ -19,8 +23,7 @@ Board = Mapping[str, Any]
 def markdown(board: Board) -> str:
     """The page: one table with every task, clean and damaged, then cost, claims, papers, and every number."""
     parts = ["# Leaderboard", _list(board["notes"]), "## Every method, every task", cells.as_markdown(_first(board))]
-    parts += ["Best of each column in bold; ± is the standard deviation over seeds.", "## Cost"]
-    parts += [cells.as_markdown(_costs(board))]
+    parts += [LEGEND, "## Cost", cells.as_markdown(_costs(board))]
     if board["orders"]:
         parts.append("## The papers' orders")
         parts += [_list([told["said"] for told in board[what]]) for what in ("orders", "claims")]
@@ -52,9 +55,9 @@ def _scores(board: Board, keys: Sequence[str]) -> list[list[str]]:
         [method["title"], "+".join(method["sees"]), *(_cell(board, key, name) for key in keys)]
         for name, method in board["methods"].items()
     ]
-    levels = [board["chance"].get(key) for key in keys]
-    by_chance = ["chance", "", *(NONE if level is None else f"{100 * level:.1f}" for level in levels)]
-    return [["method", "sees", *heads], *rows, by_chance]
+    for said, levels in board["yardsticks"].items():
+        rows.append([said, "", *(f"{100 * levels[key]:.1f}" if key in levels else NONE for key in keys)])
+    return [["method", "sees", *heads], *rows]
 
 
 def _cell(board: Board, key: str, name: str) -> str:

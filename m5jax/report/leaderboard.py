@@ -63,9 +63,12 @@ def _rows(board: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[Mapping[s
     return rows
 
 
-def _levels(board: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    """What chance gets, column by column."""
-    return [f"{100 * board['chance'][key]:.1f}" if key in board["chance"] else "–" for key in keys]
+def _levels(board: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """What yardsticks get, column by column."""
+    return [
+        (said, [f"{100 * levels[key]:.1f}" if key in levels else "–" for key in keys])
+        for said, levels in board["yardsticks"].items()
+    ]
 
 
 def drawn(methods: Sequence[str]) -> dict[str, str]:
