@@ -14,7 +14,7 @@ from m5jax.models import families
 from m5jax.models.interface import total_loss
 from m5jax.objectives import numerics
 
-NAMES = ("image_only", "bert", "vl_bert", "visualbert", "uniter")
+NAMES = ("image_only", "bert", "vl_bert", "visualbert", "uniter", "vilbert", "lxmert", "clip", "capture")
 DETECTED = {"source": "features", "feature_rows": 36, "feature_dim": 2048, "boxes": True}
 PIXELS = {"size": 16, "patch": 8}
 SHALLOW = {f"model__{tower}__layers": 1 for tower in ("tokens", "grids", "fusion")} | {"model__scan": False}

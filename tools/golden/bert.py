@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from golden.compared import Arrays, Differences, differences, read_npz, set_text
+from golden.compared import Arrays, Differences, blank, differences, read_npz, set_text
 from m5jax import config as config_lib
 from m5jax import methods
 from m5jax.models.interface import functional
@@ -26,7 +26,7 @@ def check(folder: pathlib.Path) -> Differences:
     config = config_lib.freeze(chosen.to_dict())
     specs, vocabulary = token_specs(config.inputs), theirs["vocab_size"]
     init, bind = functional(lambda rngs: Unimodal(config, specs, vocabulary, 0, rngs))
-    params, report = huggingface.load(folder, jax.jit(init)(jax.random.key(0)))
+    params, report = huggingface.load(folder, blank(init))
     print(f"{folder}: {report}")
     mask = inputs["attention_mask"] > 0
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from golden.compared import Arrays, Differences, differences, read_npz, set_text
+from golden.compared import Arrays, Differences, blank, differences, read_npz, set_text
 from m5jax import config as config_lib
 from m5jax import methods
 from m5jax.models.clip import Clip
@@ -25,7 +25,7 @@ def check(folder: pathlib.Path) -> Differences:
     config = _config(theirs, inputs)
     vocabulary = theirs["text_config"]["vocab_size"]
     init, bind = functional(lambda rngs: Clip(config, token_specs(config.inputs), vocabulary, 0, rngs))
-    params, report = clip.load(folder, jax.jit(init)(jax.random.key(0)))
+    params, report = clip.load(folder, blank(init))
     print(f"{folder}: {report}")
     read = (inputs["attention_mask"] > 0) & _until_read(inputs["input_ids"], theirs["text_config"]["eos_token_id"])
     pixels = inputs["pixel_values"].transpose(0, 2, 3, 1)

@@ -3,8 +3,10 @@
 import json
 import pathlib
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from m5jax.errors import DataError
@@ -83,3 +85,8 @@ def set_regions(chosen: Any, features: np.ndarray) -> None:
     """The picture of our inputs as regions [B, N, dim] with boxes."""
     chosen.inputs.image.source, chosen.inputs.image.boxes = "features", True
     chosen.inputs.image.feature_rows, chosen.inputs.image.feature_dim = features.shape[1:]
+
+
+def blank(init: Callable[[Any], Any]) -> Any:
+    """Parameters of the shapes that `init` makes, zeros: what a file does not fill shows."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), jax.eval_shape(init, jax.random.key(0)))

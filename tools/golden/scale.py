@@ -16,6 +16,7 @@ from golden.compared import (
     LIMIT,
     Arrays,
     Differences,
+    blank,
     differences,
     finite,
     read_json,
@@ -57,8 +58,7 @@ def check(folder: pathlib.Path) -> Differences:
     config = _released_config(theirs, cross, tensors.read(file), inputs, file)
     vocabulary = theirs["vocab_size"]
     model = build(config, token_specs(config.inputs), vocabulary)
-    empty = jax.eval_shape(model.init, jax.random.key(0))
-    params, report = released.load(file, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), empty))
+    params, report = released.load(file, blank(model.init))
     print(f"{folder}: {report}")
     batch = _released_batch(inputs)
     _, bind = functional(lambda rngs: Scale(config, token_specs(config.inputs), vocabulary, 0, rngs))

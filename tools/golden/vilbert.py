@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from golden.compared import Arrays, Differences, differences, read_json, read_npz, set_regions, set_text
+from golden.compared import Arrays, Differences, blank, differences, read_json, read_npz, set_regions, set_text
 from m5jax import config as config_lib
 from m5jax import methods
 from m5jax.errors import CheckpointError
@@ -21,7 +21,7 @@ def check(folder: pathlib.Path) -> Differences:
     inputs, expected = read_npz(folder / "inputs.npz"), read_npz(folder / "outputs.npz")
     config = _config(theirs, inputs, folder)
     init, bind = functional(lambda rngs: Vilbert(config, token_specs(config.inputs), theirs["vocab_size"], 0, rngs))
-    params, report = vilbert.load(folder / "weights.safetensors", jax.jit(init)(jax.random.key(0)))
+    params, report = vilbert.load(folder / "weights.safetensors", blank(init))
     print(f"{folder}: {report}")
     text, image = (inputs[name] > 0 for name in ("attention_mask", "image_attention_mask"))
     features, boxes = inputs["image_feat"], inputs["image_loc"]

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from golden.compared import Arrays, Differences, differences, read_npz, set_text
+from golden.compared import Arrays, Differences, blank, differences, read_npz, set_text
 from m5jax import config as config_lib
 from m5jax import methods
 from m5jax.models.interface import functional
@@ -21,7 +21,7 @@ def check(folder: pathlib.Path) -> Differences:
     inputs, expected = read_npz(folder / "inputs.npz"), read_npz(folder / "outputs.npz")
     config = _config(theirs, inputs)
     init, bind = functional(lambda rngs: VisualBert(config, token_specs(config.inputs), theirs["vocab_size"], 0, rngs))
-    params, report = visualbert.load(folder, jax.jit(init)(jax.random.key(0)))
+    params, report = visualbert.load(folder, blank(init))
     print(f"{folder}: {report}")
     text, image = (inputs[name] > 0 for name in ("attention_mask", "visual_attention_mask"))
 
