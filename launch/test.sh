@@ -7,4 +7,4 @@ source launch/environment.sh dev
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/pyright
-exec .venv/bin/python -m pytest -n "${WORKERS:-2}" --dist loadfile "$@"
+exec .venv/bin/python -m pytest -n "${WORKERS:-2}" --dist loadfile --no-loadscope-reorder "$@"

@@ -1,6 +1,7 @@
 """How fast a run is: step times, the share of the machine it uses, and what it needs of memory."""
 
 import contextlib
+import functools
 import math
 import os
 import pathlib
@@ -40,8 +41,12 @@ class StepTimer:
         return times
 
 
+@functools.cache
 def matmul_ceiling(dtype: str, size: int = 2048, repeats: int = 3) -> float:
-    """The best FLOP/s of a [size, size] product on one device of this machine: what utilisation is measured against."""
+    """The best FLOP/s of a [size, size] product on one device of this machine: what utilisation is measured against.
+
+    Measured once a process: several runs of one (sweeps, leaderboards) need not wait for it again.
+    """
     x = jnp.ones((size, size), dtype)
     multiply = jax.jit(jnp.dot)
     multiply(x, x).block_until_ready()

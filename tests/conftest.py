@@ -68,6 +68,15 @@ def nobody_is_called():
     assert calls == []
 
 
+# What takes longest begins, so that the workers end together (xdist would begin with the files of most tests).
+LONGEST = ("train", "distributed", "presets", "scale", "two_stream", "step", "finetune", "sweeps", "golden_methods")
+
+
+def pytest_collection_modifyitems(items):
+    longest = [f"test_{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+
+
 def pytest_configure(config):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read absl flags
