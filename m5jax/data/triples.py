@@ -5,6 +5,7 @@ here knows how a triple is written down as ids: that is `sequences`.
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -48,6 +49,7 @@ class Question:
     others: tuple[int, ...]
 
 
+@functools.lru_cache(1 << 14)  # names repeat from listing to listing
 def folded(text: str) -> str:
     """What names and values are compared as, as duplicates are found: " Colour" and "colour" are one."""
     return fingerprints.normal(text)
