@@ -87,7 +87,9 @@ def elements_of_uniter(params, batch):
     words, image = params["embedders"]["text"], params["embedders"]["image"]
     x1, y1, x2, y2 = np.moveaxis(batch["image"]["boxes"].astype(np.float64)[..., :4], -1, 0)
     box = np.stack([x1, y1, x2, y2, x2 - x1, y2 - y1, (x2 - x1) * (y2 - y1)], -1)
-    features = layer_norm(dense(shown(batch)[0], image["project"]), image["norm_project"])
+    values, there = shown(batch)
+    values = np.where(there[..., None], values, image["hidden"])
+    features = layer_norm(dense(values, image["project"]), image["norm_project"])
     place = layer_norm(dense(box, image["boxes"]), image["norm_place"])
     regions = layer_norm(features + place + words["type"][1], image["norm"])
     return np.concatenate([layer_norm(summed(params, batch), words["norm"]), regions], 1)

@@ -89,7 +89,8 @@ class SingleStream(Network):
     def blocks(self, arrays: dict) -> tuple[Float[Array, "b n k"], Bool[Array, "b n"]]:
         """What the picture's blocks show, float32, and which do; zeros where there is none, or one has to be told.
 
-        Zeros, as the papers hide a region. The batch hides some for methods without that objective, too: these see all.
+        Zeros, as papers hide a region, unless the method puts something else there. The batch hides some for methods
+        without that objective, too: these see all.
         """
         shown = arrays["mask"]
         if self.config.objective.masked_region:

@@ -3,14 +3,13 @@
 Chen et al., UNITER: UNiversal Image-TExt Representation Learning, ECCV 2020.
 
 Faithful: a region is LN(LN(W f) + LN(U box) + type), its box seven numbers (corners, width, height, area), its type a
-row of the title's table; of a listing either words or regions are masked (`config.inputs.mask_one`), a masked region
-showing zeros; masked words, masked regions by `config.objective.region_target` (features, or the classes of a detector
-by their divergence), whether title and picture belong together, told from the first state, and word-region alignment by
-optimal transport for those that do. Not: the paper draws one task for a batch, here all act on the same one, so that
-matches are told of a listing with masks in it, and masked words and regions where the picture is the title's own; the
-regression's last layer is not tied to W, and its targets are standardised by `config.objective.regression`; whether
-they belong together is one logit, where the release has two classes; not initialised from BERT. Patches have learned
-positions, normalised like boxes.
+row of the title's table; of a listing either words or regions are masked (`config.inputs.mask_one`); masked words,
+masked regions by `config.objective.region_target` (features, or the classes of a detector by their divergence), whether
+title and picture belong together, told from the first state, and word-region alignment by optimal transport for those
+that do. Not: the paper draws one task for a batch, here all act on the same one, so that matches are told of a listing
+with masks in it, and masked words and regions where the picture is the title's own; the regression's last layer is not
+tied to W, and its targets are standardised by `config.objective.regression`; whether they belong together is one logit,
+where the release has two classes; not initialised from BERT. Patches have learned positions, normalised like boxes.
 """
 
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from m5jax.config import Config
 from m5jax.models import single_stream
@@ -47,22 +46,40 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
 
 
 class Regions(nnx.Module):
-    """Blocks to states: E = LN(LN(W f) + LN(U box) + type)."""
+    """Blocks to states: E = LN(LN(W f) + LN(U box) + type).
 
-    def __init__(self, spec: TokenSpec, config: Any, dtype: jnp.dtype, rngs: nnx.Rngs):
+    A hidden block shows a learned f, as released. The paper has zeros there, and their norm at the start of training,
+    where biases are zero, a gradient of a million.
+    """
+
+    def __init__(self, spec: TokenSpec, hides: bool, config: Any, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
         self.project = linear(spec.dim, config.width, BERT, dtype, rngs)
         if spec.geometry:
             self.boxes = linear(BOX, config.width, BERT, dtype, rngs)
         else:
             rows = config.positions.image or spec.length
-            self.position = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (rows, config.width)))
+            self.position = nnx.Param(init(rngs.params(), (rows, config.width)))
+        if hides:
+            self.hidden = nnx.Param(init(rngs.params(), (spec.dim,)))
         self.norm_project, self.norm_place, self.norm = (norm(config.width, BERT, dtype, rngs) for _ in range(3))
-        self.spec, self.dtype = spec, dtype
+        self.spec, self.hides, self.dtype = spec, hides, dtype
 
-    def __call__(self, blocks: Float[Array, "b n k"], arrays: dict, kind: Float[Array, "d"]) -> Float[Array, "b n d"]:
-        """The states of all blocks; `kind`: the type of a picture."""
-        shown = self.norm_project(self.project(blocks.astype(self.dtype)))
-        return self.norm(shown + self.norm_place(self._place(arrays)) + kind.astype(self.dtype))
+    def __call__(
+        self, blocks: Float[Array, "b n k"], shown: Bool[Array, "b n"], arrays: dict, kind: Float[Array, "d"]
+    ) -> Float[Array, "b n d"]:
+        """The states of all blocks.
+
+        Args:
+          blocks: what they show.
+          shown: which show something; what is there and does not is hidden.
+          arrays: the picture's of a batch.
+          kind: the type of a picture.
+        """
+        if self.hides:
+            blocks = jnp.where(shown[..., None], blocks, self.hidden[...])
+        features = self.norm_project(self.project(blocks.astype(self.dtype)))
+        return self.norm(features + self.norm_place(self._place(arrays)) + kind.astype(self.dtype))
 
     def _place(self, arrays: dict) -> Float[Array, "*b n d"]:
         """What tells where a block lies."""
@@ -79,7 +96,8 @@ class Uniter(single_stream.SingleStream):
 
     def pictures(self, rngs: nnx.Rngs) -> Regions:
         """See `Regions`."""
-        return Regions(self.specs["image"], self.config.model, self.dtype, rngs)
+        hides = self.config.objective.masked_region > 0
+        return Regions(self.specs["image"], hides, self.config.model, self.dtype, rngs)
 
     def joined(self, batch: Batch, key: Array | None) -> Float[Array, "b n d"]:
         """Words, regions."""
@@ -87,7 +105,7 @@ class Uniter(single_stream.SingleStream):
         embed = self.embedders["text"]
         words, _ = embed(batch["text"], self.vocabulary, before)
         kind = embed.type[...][single_stream.PICTURE]
-        regions = self.embedders["image"](self.blocks(batch["image"])[0], batch["image"], kind)
+        regions = self.embedders["image"](*self.blocks(batch["image"]), batch["image"], kind)
         return jnp.concatenate([words, dropout(regions, self.config.model.dropout, after)], 1)
 
     def further(self, batch: Batch, states: States, masks: Masks) -> dict[str, PerListing]:
