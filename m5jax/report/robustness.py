@@ -103,7 +103,7 @@ def _reading(paper: Mapping[str, Mapping[str, Line]]) -> str:
     if errors == [0.0]:
         return "as printed"
     unsure = sorted({name for name, of in paper.items() for line in of.values() if line.unsure})
-    said = f"read off by us, to {errors[0]:g} up to {errors[-1]:g} points"
+    said = f"read off by us, to between {errors[0]:g} and {errors[-1]:g} points"
     return said + (f"; without the table, {' and '.join(unsure)} with little confidence" if unsure else "")
 
 
