@@ -59,6 +59,7 @@ def test_capture_compares_what_nothing_has_mixed_and_tells_masked_words_by_the_p
         ("clip", {"objective__masked_language": 1.0}, "objective.masked_language"),
         ("clip", {"objective__matching": 1.0, "inputs__mismatch": 0.5}, "objective.matching"),
         ("capture", {"model__grids__width": 16}, "model.grids.width = 16"),
+        ("capture", {"model__fusion__width": 15, "model__fusion__heads": 3}, "model.fusion.heads = 3"),
         ("capture", {"objective__contrastive": 0.0, "model__readout": "contrastive"}, "model.readout"),
     ],
 )

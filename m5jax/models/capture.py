@@ -39,13 +39,18 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
 
     Raises:
       ConfigError: the modalities are not picture and title; an objective or readout is not CAPTURE's; the streams
-        differ in width.
+        differ in width, or heads do not divide that.
     """
     two_stream.check(config, specs, without=("matching",))
     if config.model.grids.width not in (0, config.model.width):
         raise ConfigError(
             f"config.model.grids.width = {config.model.grids.width}: CAPTURE joins its streams, so both are as wide as"
             f" config.model.width = {config.model.width}; leave it 0"
+        )
+    if config.model.width % config.model.fusion.heads:
+        raise ConfigError(
+            f"config.model.fusion.heads = {config.model.fusion.heads} must divide config.model.width ="
+            f" {config.model.width}, the width of CAPTURE's joint stream"
         )
     return build_model(
         lambda rngs: Capture(config, specs, vocabulary, classes, rngs),
