@@ -11,10 +11,11 @@ from small import small_config
 
 from m5jax import schemes, sweep_settings
 from m5jax.data import triples
+from m5jax.data.index import Index
 from m5jax.report import page as report
 from m5jax.report import robustness as shown
 from m5jax.studies import items as items_of
-from m5jax.studies import robustness, tasks
+from m5jax.studies import pairs, robustness, tasks
 from m5jax.studies.tasks import Vectors
 from m5jax.tables.k3m_paper import ACCURACY, F1, RANK
 
@@ -126,6 +127,23 @@ def test_a_listing_with_nothing_left_counts_as_wrong_and_what_is_unseen_changes_
 def test_without_anything_to_ask_there_is_no_study(tmp_path, changes, fields, reason):
     splits = {split: [listing(n, small_config(), **fields)] for n, split in enumerate(("train", "query"))}
     assert reason in robustness.study(subject_of(tmp_path, splits, **changes))["skipped"]
+
+
+def test_few_pairs_hold_others_as_often_as_matches():
+    count = 2_000
+    names = {name: np.full(count, "shop", object) for name in ("sources", "titles")}
+    index = Index(
+        ids=np.asarray([f"id-{n}" for n in range(count)], object),
+        instance_ids=np.asarray([f"product-{n // 4}" for n in range(count)], object),
+        categories=np.asarray([f"kind {n // 40}" for n in range(count)], object),
+        states=np.ones((count, 5), np.uint8),
+        **names,
+    )
+    drawn = pairs.of_products({"query": index}, 1_000)
+    assert (len(drawn), drawn.match.sum()) == (1_000, 500)
+    few = drawn.first({"test": 200})
+    assert len(few) == 200
+    assert abs(few.match.sum() - 100) < 35  # five deviations
 
 
 # ---- the page

@@ -56,8 +56,13 @@ class Pairs:
         return Pairs(**{field.name: getattr(self, field.name)[keep] for field in dataclasses.fields(self)})
 
     def first(self, most: Mapping[str, int]) -> "Pairs":
-        """At most so many of each side, those of lowest digest; what is left keeps its order."""
-        order = np.asarray([digest(f"{a}\x1f{b}") for a, b in zip(self.left, self.right, strict=True)], np.uint64)
+        """At most so many of each side, those of lowest digest; what is left keeps its order.
+
+        Matches drawn from products are those of lowest digest already, so this one is of another text: otherwise they
+        would go before all other pairs.
+        """
+        ids = zip(self.left, self.right, strict=True)
+        order = np.asarray([digest(f"first\x1f{a}\x1f{b}") for a, b in ids], np.uint64)
         kept = [np.zeros(0, np.int64)]
         for side, count in most.items():
             rows = np.flatnonzero(self.split == side)
