@@ -30,6 +30,7 @@ def get_config(preset="embedded"):
     c.optimizer.learning_rate = 2e-3
     c.checkpoint.every = 1000
     c.evaluate.batch_size = 256
+    c.evaluate.alone = False
     c.evaluate.studies = ("matching", "answers", "robustness")
     c.evaluate.study_listings = 400
     c.export.after_training = False

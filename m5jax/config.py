@@ -77,6 +77,7 @@ class Checkpoint:
 MODES = ("train", "evaluate", "export", "prepare", "validate", "table", "sweep", "leaderboard", "compare")
 STUDIES = ("grid", "sweeps", "losers", "gap", "contradictions", "space", "matching", "answers")
 COSTLY = ("robustness",)  # made only where they are asked for
+OF_EACH = ("grid", "losers", "gap")  # of every modality alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Evaluate:
     classification: str = setting(
         questions.CLASSIFICATION, "TRAIN:TEST, the sets that classifiers learn from and are asked about"
     )
+    alone: bool = setting(True, "score every modality alone, too, beside all together")
     neighbours: int = setting(10, "k of the nearest-neighbour classifier", low=1)
     probe: bool = setting(True, "train a linear probe on frozen embeddings at the end")
     cluster: bool = setting(True, "cluster the gallery at the end")
@@ -263,6 +265,12 @@ def _check_together(config: Config) -> None:
     for text in config.evaluate.retrieval:
         questions.question(text)
     questions.classification(config.evaluate.classification)
+    apart = [name for name in OF_EACH if name in config.evaluate.studies and not config.evaluate.alone]
+    if apart:
+        raise ConfigError(
+            f"config.evaluate.studies has {', '.join(apart)}, of every modality alone, and config.evaluate.alone=False:"
+            " leave out one of both"
+        )
     sweep_settings.check(config.evaluate.sweeps, config.evaluate.sweep_ratios, config.evaluate.sweep_splits, inputs)
     if inputs.text.with_table and ("table" in inputs.modalities or "text" not in inputs.modalities):
         raise ConfigError(

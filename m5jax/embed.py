@@ -48,9 +48,9 @@ class Embeddings:
 
 
 def subsets(config: Config) -> dict[str, tuple[str, ...]]:
-    """The subsets that are scored: every modality together ("fused"), and each alone."""
+    """The subsets that are scored: every modality together ("fused"), and each alone, with config.evaluate.alone."""
     names = config.inputs.modalities
-    return {FUSED: names} | {name: (name,) for name in names}
+    return {FUSED: names} | ({name: (name,) for name in names} if config.evaluate.alone else {})
 
 
 class Embedder:

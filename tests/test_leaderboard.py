@@ -194,3 +194,9 @@ def test_every_method_can_be_run_by_its_name(name):
 def test_a_name_that_no_method_has_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match=r'vilber \(did you mean "vilbert"'):
         main.parse(["m5jax", "--config", f"{CONFIGS / 'method.py'}:vilber"])
+
+
+def test_studies_of_modalities_alone_need_their_scores(tmp_path):
+    with pytest.raises(ConfigError, match="has grid, losers, gap, of every modality alone"):
+        frozen(tmp_path, evaluate__alone=False)
+    assert not frozen(tmp_path, evaluate__alone=False, evaluate__studies=("matching",)).evaluate.alone

@@ -41,8 +41,8 @@ def table(chosen: Sequence[str], asked: Sequence[Asked]) -> dict[str, Any]:
       "methods", by name: "title", "sees" and "cost", the means over seeds, empty for a method without a run;
       "columns", by key: "task", "title", "first"; "cells", by key and method: "mean", "spread" (null of one seed) and
       "seeds"; "best", by key: the method of the largest mean; "yardsticks", "chance" and "untrained", by key; "ratios"
-      and "damage", by line, score, scheme and method: a cell per ratio; "said", what lines and scores are called; "paper",
-      "claims" and "orders", as `leaderboard.claims` has them; "notes". Columns that no run has are left out.
+      and "damage", by line, score, scheme and method: a cell per ratio; "said", what lines and scores are called;
+      "paper", "claims", "orders" (`leaderboard.claims`); "notes". Columns that no run has are left out.
     """
     runs = {(one.method, one.seed): columns.tree(one.scores, one.studies) for one in asked}
     cells = {column.key: _cells(chosen, runs, column.where) for column in COLUMNS}

@@ -147,6 +147,8 @@ def _answers(scored: Scored) -> dict[str, Any]:
 
 
 def _agreements(scored: Scored) -> list[agreement.Agreement]:
+    if not scored.config.evaluate.alone:
+        return []  # of which listing has which modality nothing is known here
     held_out = [scored.embedded[split] for split in suite.HELD_OUT if split in scored.embedded]
     splits = held_out or list(scored.embedded.values())
     return agreement.agreements(splits, scored.config.inputs.modalities, HARMONY_CATEGORIES)
