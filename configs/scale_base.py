@@ -8,7 +8,7 @@ with boxes, titles of 36 and tables of 64 tokens, 12 video chunks of 1024, 80 ro
 4,423,160 listings is 69,112 steps; the paper trains five. For its text encoder's start:
 --config.initialize.weights=BERT (a folder with model.safetensors) --config.data.vocabulary_file=BERT/vocab.txt
 
-Not trained here: one full-width step on two CPU cores is what the tests run.
+Not trained here: the tests lower one step of it and run one at full width, a block deep, on two CPU cores.
 """
 
 from m5jax import config, presets

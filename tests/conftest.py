@@ -32,7 +32,7 @@ if "M5JAX_TEST_CACHE" not in os.environ:
     os.environ["M5JAX_TEST_CACHE"] = tempfile.mkdtemp(prefix="m5jax-test-cache-")
     atexit.register(shutil.rmtree, os.environ["M5JAX_TEST_CACHE"], ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", os.environ["M5JAX_TEST_CACHE"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # The same examples every time, without a clock that a busy machine would stop.
 hypothesis.settings.register_profile("m5jax", deadline=None, database=None, derandomize=True)

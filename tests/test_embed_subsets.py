@@ -30,7 +30,7 @@ def test_31_subsets_at_once_are_the_31_one_by_one():
     """The twin: each subset as the only thing that the listings have, everything there is fused."""
     config, present = small_config(model__fusion__layers=2), some_present()
     model = families.build(config, VOCABULARY)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     found = jax.jit(lambda p, b: model.embed(p, b, SUBSETS))(
         params, random_batch(config, VOCABULARY, LISTINGS, 1, present)
     )
@@ -69,7 +69,7 @@ def test_encoders_run_once_and_the_fusion_once_a_subset(monkeypatch):
     monkeypatch.setattr(Fusion, "__call__", counted("fuse", Fusion.__call__))
     config = small_config()
     model = families.build(config, VOCABULARY)
-    params, batch = model.init(jax.random.key(0)), random_batch(config, VOCABULARY, 4)
+    params, batch = jax.jit(model.init)(jax.random.key(0)), random_batch(config, VOCABULARY, 4)
     jax.block_until_ready(jax.jit(lambda p, b: model.embed(p, b, SUBSETS))(params, batch))
     jax.effects_barrier()
     assert ran == {"encode": 1, "fuse": 31}

@@ -1,5 +1,6 @@
 """The paper's SCALE and the release's: sizes, what their switches change, and which do not go together."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import re
@@ -79,7 +80,7 @@ def test_a_preset_trains_every_parameter_but_the_second_token_type(preset):
 
 def test_released_heads_do_not_hear_the_other_modalities_and_the_papers_do():
     for preset, hears in ((presets.scale_paper, True), (presets.scale_released, False)):
-        config = small(preset)
+        config = small(preset, inputs__modalities=("image", "text"))
         scale = Compiled(config_lib.freeze(with_harmony_off(config)))
         batch = random_batch(config, 50, 8)
         params = scale.init(jax.random.key(0))
@@ -97,12 +98,12 @@ def with_harmony_off(config):
 
 
 def test_the_way_from_embeddings_to_weights_says_nothing_of_free_ones():
-    batch, losses = random_batch(small_config(), 50, 8), set()
+    free = {"objective__harmony": "both", "objective__harmony_source": "free", "objective__harmony_detach": False}
+    free["inputs__modalities"], params, losses = ("image", "text"), None, set()
+    batch = random_batch(small_config(**free), 50, 8)
     for weighting in ("released", "agreement"):
-        free = {"objective__harmony": "both", "objective__harmony_source": "free", "objective__harmony_detach": False}
         scale = Compiled(small_config(**free, objective__harmony_weighting=weighting))
-        params = scale.init(jax.random.key(0))
-        params["harmony"] = jax.random.normal(jax.random.key(1), (5, 5))
+        params = params or scale.init(jax.random.key(0)) | {"harmony": jax.random.normal(jax.random.key(1), (2, 2))}
         losses.add(float(scale.loss(params, batch)[0]))
     assert len(losses) == 1
 
@@ -121,12 +122,11 @@ def test_shared_parts_are_one():
 
 
 def test_accumulation_equals_the_whole_batch_with_weights_that_compare_listings():
-    three = {"inputs__modalities": ("image", "text", "table")}
-    for config in (small_config(**three), small(presets.scale_paper, **three)):
-        model, batch = families.build(config, 50), random_batch(config, 50, 8)
-        params = jax.jit(model.init)(jax.random.key(0))
-        one, four = (jax.jit(lambda p, n=n, m=model, b=batch: step.gradients(m, p, b, None, n))(params) for n in (1, 4))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), four[:2], one[:2])
+    config = small(presets.scale_paper, inputs__modalities=("image", "text"))
+    model, batch = families.build(config, 50), random_batch(config, 50, 8)
+    params = jax.jit(model.init)(jax.random.key(0))
+    one, four = (jax.jit(lambda p, n=n: step.gradients(model, p, batch, None, n))(params) for n in (1, 4))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), four[:2], one[:2])
 
 
 @pytest.mark.parametrize(
@@ -170,28 +170,41 @@ def test_the_small_presets_train_by_command(name, three_modalities, tmp_path):
     assert runs.run(three_modalities, tmp_path, *quick, file=str(CONFIGS / f"{name}.py")) == 0
 
 
+def shallow(config):
+    """The same network with one block in each stack."""
+    stacks = ("tokens", "grids", "fusion")
+    towers = {name: dataclasses.replace(getattr(config.model, name), layers=1) for name in stacks}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **towers))
+
+
+def lowered_step(config, mesh):
+    """What a training step of a full-size network begins with: model, optimizer, abstract state, the step lowered."""
+    model, optimizer = families.build(config, 21128), optim.optimizer(config)
+    abstract = jax.eval_shape(lambda: step.init_state(model, optimizer, jax.random.key(0)))
+    train = step.make_train_step(model, optimizer, seed=0, accumulate=1, mesh=mesh)
+    return model, optimizer, abstract, train.lower(abstract, random_batch(config, 21128, 2))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["scale_base", "scale_base_raw"])
 def test_one_step_at_full_width(name):
-    """Everything a step does, two listings at a time; says before it what it needs and whether it fits."""
+    """Everything a step does, two listings at a time: to XLA at full depth, one block deep to the end."""
     config = from_file(name, batch_size=2)
-    model, optimizer = families.build(config, 21128), optim.optimizer(config)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-    abstract = jax.eval_shape(lambda: step.init_state(model, optimizer, jax.random.key(0)))
     device = mesh.local_devices[0]
+    _, _, abstract, _ = lowered_step(config, mesh)
     said = profiling.describe_state(abstract, sharding.shardings(abstract, mesh), device)
     assert re.match(
         r"2\d\d,\d{3},\d{3} parameters; weights and optimizer: (fits|DOES NOT FIT): [\d,]+ MiB of [\d,]+ MiB", said
     )
-    state = step.sharded_init(model, optimizer, 0, mesh)
-    batch = jax.device_put(random_batch(config, 21128, 2), sharding.batch_sharding(mesh))
-    train = step.make_train_step(model, optimizer, seed=0, accumulate=1, mesh=mesh)
-    compiled = train.lower(state, batch).compile()
+    model, optimizer, _, lowered = lowered_step(shallow(config), mesh)
+    compiled = lowered.compile()
     said = profiling.describe_step(compiled, model.flops, flops.TRAINING, device)
     assert re.match(
         r"a step: \d+\.\d+ GFLOP per listing; [\d,]+ MiB of state .* temporaries: (fits|DOES NOT FIT): [\d,]+ MiB of",
         said,
     )
-    state, metrics = compiled(state, batch)
+    batch = jax.device_put(random_batch(config, 21128, 2), sharding.batch_sharding(mesh))
+    state, metrics = compiled(step.sharded_init(model, optimizer, 0, mesh), batch)
     assert np.isfinite(metrics["loss"][0])
     assert int(state["counts"]["skipped"]) == 0
