@@ -130,6 +130,13 @@ def _check_structure(model: Model, objective: Objective, inputs: Inputs) -> None
             f"config.model.family = {model.family!r} has no structure aggregation and no gates: set"
             " config.model.structure.heads = 0 and config.model.fuse = 'none'"
         )
+    for name in ("tokens", "grids", "fusion"):
+        width = getattr(model, name).width
+        if scale and width not in (0, model.width):
+            raise ConfigError(
+                f"config.model.{name}.width = {width}: config.model.family = 'scale' knows one width,"
+                f" config.model.width = {model.width}; set 0"
+            )
     if model.readout == "structure" and not heads:
         raise ConfigError("config.model.readout = 'structure' needs config.model.structure.heads above 0")
     if scale and heads and not (graph and objective.link_prediction):

@@ -27,10 +27,10 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def spread(params):
-    """The parameters with noise, so that biases and norms matter."""
-    flat, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + 0.3 * random(*leaf.shape, seed=n) for n, leaf in enumerate(flat)])
+def drawn(init):
+    """Parameters of no special values, so that biases and norms matter."""
+    flat, tree = jax.tree.flatten(jax.eval_shape(init, jax.random.key(0)))
+    return jax.tree.unflatten(tree, [0.3 * random(*leaf.shape, seed=n) for n, leaf in enumerate(flat)])
 
 
 MASKS = np.array([[1, 1, 1, 1, 0], [1, 0, 1, 1, 0], [0] * 5], bool), np.array([[1, 0, 1], [0] * 3, [1] * 3], bool)
@@ -79,7 +79,7 @@ def twin(params, text, grid, text_mask, grid_mask):
 @pytest.mark.parametrize("scan", [True, False])
 def test_co_attention_is_its_slow_twin_whatever_is_absent(scan):
     init, bind = stack(config=dataclasses.replace(CONFIG, scan=scan))
-    params = spread(init(jax.random.key(0)))
+    params = drawn(init)
     found = jax.jit(lambda p: bind(p)(*STREAMS, *MASKS, None))(params)
     for b in range(3):
         expected = twin(
@@ -92,7 +92,7 @@ def test_co_attention_is_its_slow_twin_whatever_is_absent(scan):
 @pytest.mark.parametrize("layout", [BERT, PRE_NORM], ids=["post_norm", "pre_norm"])
 def test_what_is_absent_changes_nothing_and_leaves_the_gradient_finite(layout):
     init, bind = stack(layout)
-    params = spread(init(jax.random.key(0)))
+    params = drawn(init)
 
     @jax.jit
     @jax.value_and_grad
