@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from small_methods import REGIONS, VOCABULARY, drawn_params, method_batch, small_method
 
+from m5jax import config as config_lib
+from m5jax import methods
 from m5jax.errors import ConfigError
 from m5jax.models import families, uniter, visualbert, vl_bert
 from m5jax.models.interface import functional
@@ -172,6 +174,15 @@ def test_the_mean_is_of_all_words_and_regions_that_are_there():
     joined, mask = (np.concatenate([x["text"], x["image"]], 1) for x in (states, masks))
     expected = [row[there].mean(0) if there.any() else 0 * row[0] for row, there in zip(joined, mask, strict=True)]
     np.testing.assert_allclose(vector(states, masks), expected, atol=1e-5)
+
+
+def test_at_one_budget_one_stream_is_as_deep_as_encoders_and_fusion():
+    for name in (*NETWORKS, "bert", "image_only"):
+        chosen = config_lib.default()
+        chosen.model.tokens.layers, chosen.model.grids.layers, chosen.model.fusion.layers = 3, 3, 2
+        methods.at_budget(chosen, name)
+        towers = ("fusion",) if name in NETWORKS else ("tokens", "grids")
+        assert [chosen.model[tower].layers for tower in towers] == [5] * len(towers)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ title and picture belong together, told from the first state, and word-region al
 that do. Not: the paper draws one task for a batch, here all act on the same one, so that matches are told of a listing
 with masks in it, and masked words and regions where the picture is the title's own; the regression's last layer is not
 tied to W, and its targets are standardised by `config.objective.regression`; whether they belong together is one logit,
-where the release has two classes; not initialised from BERT. Patches have learned positions, normalised like boxes.
+where the release has two classes; nothing parts the words of a pair that does not match from its regions; not
+initialised from BERT. Patches have learned positions, normalised like boxes.
 """
 
 from typing import Any
