@@ -8,8 +8,8 @@ that nobody else has: never compare these with scores on another catalogue; comp
 import dataclasses
 from typing import Any
 
-# Its F1 is probably the mean over both classes: where titles and pictures are all wrong it ends at 33.3 to 33.6, which is
-# what calling all pairs alike gives where half of them match.
+# Its F1 is probably the mean over both classes: where titles and pictures are all wrong it ends near 33.3, which
+# is what calling all pairs alike gives where half of them match.
 ACCURACY, F1, RANK = "classification/accuracy", "alignment/f1", "answers/rank@10"
 SOURCES = {ACCURACY: "figure 3", F1: "figure 4", RANK: "table 2"}
 RATIOS, FEW = (0.0, 0.2, 0.5, 0.8, 1.0), (0.0, 0.5, 1.0)
