@@ -19,7 +19,8 @@ from small_k3m import PAPER, VOCABULARY, small_k3m
 from small_methods import drawn_params
 from test_presets import from_file
 
-from m5jax import optim, presets
+from m5jax import config as config_lib
+from m5jax import optim, presets, sharding
 from m5jax.errors import CheckpointError, ConfigError
 from m5jax.models import families
 from m5jax.models.interface import functional, total_loss
@@ -176,6 +177,9 @@ def test_8_full_size_has_the_parameters_of_the_specification():
     assert count(params["encoders"]["text"]) == 85_054_464
     assert count(params["encoders"]["image"]) == 37_810_176
     assert count(params["interactors"]) == 85_060_608
+    places = sharding.shardings(params, sharding.make_mesh(config_lib.Mesh(data=2, fsdp=2, model=2)))
+    for leaf, place in zip(jax.tree.leaves(params), jax.tree.leaves(places), strict=True):
+        assert leaf.size < sharding.LARGE or "fsdp" in str(place.spec) or leaf.shape == (512, 768)  # BERT's positions
 
 
 # ---- 5: a BERT
