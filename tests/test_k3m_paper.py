@@ -1,8 +1,8 @@
 """What K3M's paper says of corrupted listings: whole, nested in its own terms, and of methods and schemes we know."""
 
+from m5jax.k3m_paper import ACCURACY, F1, PAPER, RANK
 from m5jax.methods import METHODS
 from m5jax.schemes import SCHEMES
-from m5jax.tables.k3m_paper import ACCURACY, F1, PAPER, RANK
 
 
 def test_every_score_has_every_scheme_of_the_paper_and_seven_methods():

@@ -12,12 +12,12 @@ from small import small_config
 from m5jax import schemes, sweep_settings
 from m5jax.data import triples
 from m5jax.data.index import Index
+from m5jax.k3m_paper import ACCURACY, F1, RANK
 from m5jax.report import page as report
 from m5jax.report import robustness as shown
 from m5jax.studies import items as items_of
 from m5jax.studies import pairs, robustness, tasks
 from m5jax.studies.tasks import Vectors
-from m5jax.tables.k3m_paper import ACCURACY, F1, RANK
 
 THREE = ("image", "text", "table")
 

@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from m5jax import k3m_paper
 from m5jax.leaderboard import columns
 from m5jax.leaderboard.columns import COLUMNS
 from m5jax.methods import METHODS, PKG
-from m5jax.tables import k3m_paper
 from m5jax.tables.layout import verdict
 from m5jax.tables.paper import TABLES
 

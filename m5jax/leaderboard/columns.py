@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from m5jax.tables import k3m_paper
+from m5jax import k3m_paper
 
 TEST_ONLY, IN_TRAINING = "test_only", "in_training"
 LINES = {

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from m5jax.k3m_paper import ACCURACY, F1, PAPER, RANK, SOURCES, Line
 from m5jax.methods import METHODS, PKG
 from m5jax.report import figures
 from m5jax.report.figures import Chart
 from m5jax.report.html import percent
 from m5jax.schemes import SCHEMES
-from m5jax.tables.k3m_paper import ACCURACY, F1, PAPER, RANK, SOURCES, Line
 
 MACRO_F1 = "alignment/macro_f1"  # what the paper's F1 seems to be
 TASKS = {
