@@ -20,7 +20,7 @@ def get_config(preset="embedded"):
     c.inputs.image.patch = 16
     c.inputs.text.length = 16
     c.inputs.table.length = 32
-    c.steps = 200
+    c.steps = 300
     c.batch_size = 64
     c.model.width = c.model.projection = 64
     for tower in (c.model.tokens, c.model.grids, c.model.fusion):
@@ -47,4 +47,4 @@ def get_config(preset="embedded"):
 def _products(c):
     c.leaderboard.seeds = 1
     c.inputs.text.length, c.inputs.table.length = 24, 40
-    c.steps = 400
+    c.steps = 500
