@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,16 @@ STEPS = "--config.steps=24"
 
 @pytest.fixture(scope="module")
 def finished(three_modalities, tmp_path_factory):
-    """The run folder of an unbroken run of six steps."""
+    """The run folder of an unbroken run of six steps, scored after every second one."""
     workdir = tmp_path_factory.mktemp("finished")
-    assert runs.run(three_modalities, workdir) == 0
+    assert runs.run(three_modalities, workdir, "--config.evaluate.every=2") == 0
     return workdir
+
+
+@pytest.fixture
+def own(finished, tmp_path):
+    """A copy of that folder, to be spoilt."""
+    return shutil.copytree(finished, tmp_path / "own")
 
 
 def test_a_run_folder_holds_what_scripts_rely_on(finished):
@@ -42,8 +49,8 @@ def test_a_run_folder_holds_what_scripts_rely_on(finished):
 
 
 def test_the_loss_falls(three_modalities, tmp_path):
-    code = runs.run(three_modalities, tmp_path, "--config.steps=40", "--config.export.after_training=False")
-    assert code == 0
+    once = ("--config.checkpoint.every=100", "--config.export.after_training=False")
+    assert runs.run(three_modalities, tmp_path, "--config.steps=40", *once) == 0
     losses = [row["loss"] for row in runs.rows(tmp_path).values()]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
@@ -87,7 +94,7 @@ def test_kill_9_at_any_moment_changes_no_number(three_modalities, tmp_path):
         reached = max(runs.rows(broken), default=0)
         with runs.start(three_modalities, broken, STEPS) as process:
             runs.wait_for_step(process, broken, reached + rng.randint(1, 4))
-            if process.poll() is None and killed < 6:
+            if process.poll() is None and killed < 5:
                 process.send_signal(signal.SIGKILL)
                 killed += 1
                 process.communicate()
@@ -130,19 +137,18 @@ def payload(workdir, step):
     )
 
 
-def test_damaged_checkpoints_fall_back_then_stop_then_start_anew_only_on_request(three_modalities, tmp_path, caplog):
-    assert runs.run(three_modalities, tmp_path) == 0
-    unbroken = runs.weights(tmp_path)
-    damage(payload(tmp_path, 6))
-    assert runs.run(three_modalities, tmp_path) == 0
+def test_damaged_checkpoints_fall_back_then_stop_then_start_anew_only_on_request(three_modalities, own, caplog):
+    unbroken = runs.weights(own)
+    damage(payload(own, 6))
+    assert runs.run(three_modalities, own) == 0
     assert "checkpoint 6 is damaged and not used" in caplog.text
-    assert runs.weights(tmp_path) == unbroken
+    assert runs.weights(own) == unbroken
     for step in (3, 6):
-        damage(payload(tmp_path, step))
-    assert runs.run(three_modalities, tmp_path) == 66
-    assert runs.run(three_modalities, tmp_path, "--config.checkpoint.from_scratch=True") == 0
-    assert runs.weights(tmp_path) == unbroken
-    assert [path.name for path in tmp_path.glob("checkpoints-*")]  # moved aside, not deleted
+        damage(payload(own, step))
+    assert runs.run(three_modalities, own) == 66
+    assert runs.run(three_modalities, own, "--config.checkpoint.from_scratch=True") == 0
+    assert runs.weights(own) == unbroken
+    assert [path.name for path in own.glob("checkpoints-*")]  # moved aside, not deleted
 
 
 @pytest.mark.parametrize(
@@ -174,17 +180,16 @@ def test_fewer_steps_than_were_trained_are_refused(three_modalities, finished, c
     assert (finished / "config.json").read_text() == before
 
 
-def test_from_scratch_begins_anew_once_and_then_goes_on(three_modalities, tmp_path, capsys):
+def test_from_scratch_begins_anew_once_and_then_goes_on(three_modalities, own):
     """A job that is preempted and started again with the same command must get somewhere."""
     scratch = ("--config.checkpoint.from_scratch=True", "--config.steps=60", "--config.checkpoint.every=30")
-    assert runs.run(three_modalities, tmp_path) == 0
-    with runs.start(three_modalities, tmp_path, *scratch) as process:
-        runs.wait_for_step(process, tmp_path, 10)  # of the earlier run there are six
+    with runs.start(three_modalities, own, *scratch) as process:
+        runs.wait_for_step(process, own, 10)  # of the earlier run there are six
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 75, output
     assert "starting from scratch" in output
-    with runs.start(three_modalities, tmp_path, *scratch) as process:
+    with runs.start(three_modalities, own, *scratch) as process:
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "starting from scratch" not in output
@@ -222,9 +227,8 @@ def _last_params(workdir):
     return path
 
 
-def test_scores_during_training_are_kept(three_modalities, tmp_path):
-    assert runs.run(three_modalities, tmp_path, "--config.evaluate.every=2") == 0
-    evaluations = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+def test_scores_during_training_are_kept(finished):
+    evaluations = [json.loads(line) for line in (finished / "evaluations.jsonl").read_text().splitlines()]
     assert [row["step"] for row in evaluations] == [2, 4, 6]
     assert all("retrieval/category/fused/p@1" in row for row in evaluations)
 
