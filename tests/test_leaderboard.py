@@ -51,12 +51,12 @@ class FakeRuns:
         folder.mkdir(parents=True, exist_ok=True)
         curve = [score, score / 2, score / 4]
         lines = {
-            "test_only": {"classification/accuracy": curve, "alignment/f1": curve, "answers/rank@10": curve},
-            "in_training": {"classification/accuracy": [score] * 3, "alignment/f1": [None] * 3},
+            "test_only": {"classification/accuracy": curve, "alignment/macro_f1": curve, "answers/rank@10": curve},
+            "in_training": {"classification/accuracy": [score] * 3, "alignment/macro_f1": [None] * 3},
         }
         robustness = {
             "ratios": RATIOS,
-            "chance": {"alignment/f1": 0.25},
+            "chance": {"alignment/macro_f1": 0.25},
             "schemes": dict.fromkeys(SCHEMES, lines),
             "passport": {"digest": "a"},
         }
@@ -116,7 +116,7 @@ def test_the_table_has_every_method_with_spread_cost_and_the_papers_orders(finis
     damaged = board["cells"]["damaged/test_only/answers/rank@10"]["k3m"]
     assert damaged["mean"] == pytest.approx(0.505 / 2)  # at half of the listings, over all schemes
     assert "damaged/in_training/answers/rank@10" not in board["cells"]
-    assert "damaged/in_training/alignment/f1" not in board["cells"]
+    assert "damaged/in_training/alignment/macro_f1" not in board["cells"]
     assert [at["mean"] for at in board["damage"]["in_training"]["classification/accuracy"]["KMR"]["k3m"]] == [
         pytest.approx(0.505)
     ] * 3
