@@ -69,7 +69,7 @@ def table(chosen: Sequence[str], asked: Sequence[Asked]) -> dict[str, Any]:
         },
         "ratios": ratios,
         "damage": _damage(chosen, same, ratios),
-        "said": columns.LINES | columns.SCORES,
+        "said": columns.LINES | {score: ", ".join(said) for score, said in columns.SCORES.items()},
         "paper": claims.printed(chosen),
         "claims": claims.judged(cells),
         "orders": claims.orders(cells),

@@ -78,7 +78,7 @@ def _of_k3m(score: str) -> tuple[Printed, Printed]:
     theirs = _THEIRS.get(score, score)
     by_scheme = k3m_paper.PAPER[theirs].values()
     names = [name for name in METHODS if all(name in of for of in by_scheme)]
-    half, said = columns.DAMAGE_AT, columns.SCORES[score].split(", ")[1].removeprefix("macro ")
+    half, said = columns.DAMAGE_AT, columns.SCORES[score][1].removeprefix("macro ")
     source = f"K3M, {k3m_paper.SOURCES[theirs]}"
     clean = {name: next(iter(by_scheme))[name].values[0] for name in names}
     halves = {name: [of[name].values[of[name].ratios.index(half)] for of in by_scheme] for name in names}

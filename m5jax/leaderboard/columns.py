@@ -18,12 +18,11 @@ DAMAGE_AT = 0.5  # the share of damaged listings at which the table says one num
 SCHEMES = tuple(k3m_paper.PAPER[k3m_paper.RANK])  # the paper's seven; of tables there are curves alone
 MACRO_F1 = "alignment/macro_f1"  # what the F1 of K3M's paper seems to be; to call every pair a match is 33 %, not 67 %
 SCORES = {
-    k3m_paper.ACCURACY: "Item classification, accuracy",
-    MACRO_F1: "Product alignment, macro F1",
-    k3m_paper.RANK: "Multi-modal QA, Rank@10",
+    k3m_paper.ACCURACY: ("Item classification", "Accuracy"),
+    MACRO_F1: ("Product alignment", "macro F1"),
+    k3m_paper.RANK: ("Multi-modal QA", "Rank@10"),
 }
-"""The scores under damage that are shown, of those that the study has."""
-
+"""Task and title of the scores under damage that are shown, of those that the study has."""
 
 _CHANCE = "studies", "robustness", "chance"
 
@@ -58,30 +57,21 @@ def _score(task: str, title: str, name: str, first: bool = False) -> Column:
 
 
 def _answered(title: str, metric: str, first: bool = False) -> Column:
-    paths = (("studies", "answers", kind, metric) for kind in ("scores", "chance", "prior"))
-    where, chance, untrained = paths
+    where, chance, untrained = (("studies", "answers", kind, metric) for kind in ("scores", "chance", "prior"))
     return Column("Multi-modal QA", title, where, first, chance, untrained)
 
 
 def _aligned(title: str, metric: str, *told: str, first: bool = False) -> Column:
-    path = "studies", "matching", "all"
+    where, untrained = (("studies", "matching", "all", *path, "test", metric) for path in (told, ("words",)))
     chance = (*_CHANCE, f"alignment/{metric}") if "f1" in metric else ()
-    return Column(
-        "Product alignment", title, (*path, *told, "test", metric), first, chance, (*path, "words", "test", metric)
-    )
+    return Column("Product alignment", title, where, first, chance, untrained)
 
 
 def _damaged(line: str) -> tuple[Column, ...]:
     at = f"{'test' if line == TEST_ONLY else 'train and test'}, {DAMAGE_AT:.0%}"
     return tuple(
-        Column(
-            f"Damaged: {at}",
-            said.split(", ")[1].replace("accuracy", "Accuracy"),
-            ("damaged", line, score),
-            True,
-            (*_CHANCE, score),
-        )
-        for score, said in SCORES.items()
+        Column(f"Damaged: {at}", title, ("damaged", line, score), True, (*_CHANCE, score))
+        for score, (_, title) in SCORES.items()
     )
 
 
@@ -92,7 +82,6 @@ def damaged(line: str, score: str) -> str:
 
 _CATEGORY, _PRODUCT = "Same category", "Same product"
 _ITEM, _CLUSTERS = "Item classification", "Clusters"
-
 _BY_COSINE = (("F1", "f1"), ("Accuracy", "accuracy"), ("AUC", "auc"))
 
 COLUMNS = (
