@@ -115,6 +115,7 @@ def test_the_table_has_every_method_with_spread_cost_and_the_papers_orders(finis
     assert board["methods"]["k3m"]["cost"]["training_s"] == 7.5
     damaged = board["cells"]["damaged/test_only/answers/rank@10"]["k3m"]
     assert damaged["mean"] == pytest.approx(0.505 / 2)  # at half of the listings, over all schemes
+    assert board["cells"]["damaged/clean/answers/rank@10"]["k3m"]["mean"] == pytest.approx(0.505)
     assert "damaged/in_training/answers/rank@10" not in board["cells"]
     assert "damaged/in_training/alignment/macro_f1" not in board["cells"]
     assert [at["mean"] for at in board["damage"]["in_training"]["classification/accuracy"]["KMR"]["k3m"]] == [
