@@ -8,7 +8,7 @@ from m5jax.series import cells
 NONE = "–"
 LEGEND = (
     "Best of each column in bold; ± is the standard deviation over seeds. K3M's tasks damaged are the mean over"
-    " its seven schemes, and clean of the same listings, fewer than the other columns have. “untrained” trains no network:"
+    " its seven schemes, and clean of the same listings, fewer than other columns have. “untrained” trains no network:"
     " TF-IDF cosines of what is written, and the most frequent value of the property."
 )
 COSTS = {
