@@ -66,6 +66,16 @@ def test_what_a_point_shows_is_what_the_whole_corrupted_catalogue_shows(tmp_path
     assert set(items.shown.hidden) == ({"", "colour", "size"} if seen == THREE else {""})
 
 
+def test_models_that_see_other_modalities_are_asked_the_same(tmp_path):
+    made = {}
+    for seen in (THREE, ("text",)):
+        subject = subject_of(tmp_path / seen[-1], shop(), seen=seen, inputs__record=THREE)
+        made[seen] = items_of.draw(subject, 12)
+    assert len(made[THREE].shown) > len(made[("text",)].shown)  # of which nothing need be hidden
+    first, second = (robustness._passport(items) for items in made.values())
+    assert first == second
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """A model of titles among records that have tables, too."""

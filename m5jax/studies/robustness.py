@@ -75,10 +75,8 @@ def study(subject: Subject) -> Finding:
     by_chance = {name: level for name, level in by_chance.items() if name in clean}
     if not by_chance:
         return skipped("nothing could be learned from the training listings")
-    asked = np.concatenate([items.shown.splits, items.shown.rows.astype(str), items.shown.hidden])
-    passport = Passport("robustness", RULES, len(items.shown), len(items.shown), digest(asked, asked))
     return {
-        "passport": passport.to_dict(),
+        "passport": _passport(items).to_dict(),
         "seed": config.data.corruption.seed,
         "ratios": ratios,
         "listings": len(items.shown),
@@ -86,6 +84,15 @@ def study(subject: Subject) -> Finding:
         "chance": by_chance,
         "schemes": {name: _of_scheme(board, line, ratios, by_chance) for name, line in lines.items()},
     }
+
+
+def _passport(items: Items) -> Passport:
+    """Of the listings and questions, which are the same for a model that sees no table and is shown fewer of them."""
+    listings = {f"{split}\x1f{row}" for split, row in zip(items.shown.splits, items.shown.rows, strict=True)}
+    of = items.answers
+    questions = [] if of is None else zip(of.splits, of.rows, of.hidden, strict=True)
+    asked = sorted(listings) + sorted("\x1f".join(map(str, question)) for question in questions)
+    return Passport("robustness", RULES, len(listings), len(listings), digest(asked, asked))
 
 
 @dataclasses.dataclass(frozen=True)
