@@ -37,6 +37,9 @@ def own(finished, tmp_path):
 def test_a_run_folder_holds_what_scripts_rely_on(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"config.json", "metrics.jsonl", "scores.json", "report.html", "checkpoints", "embeddings"} <= names
+    cost = json.loads((finished / "cost.json").read_text())
+    assert cost.keys() == {"parameters", "flops", "training_s", "evaluation_s"}
+    assert min(cost.values()) > 0
     assert json.loads((finished / "config.json").read_text())["steps"] == 6
     logged = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
