@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from small import small_config
 from small_methods import REGIONS, VOCABULARY, drawn_params, method_batch, small_method
 
 from m5jax import config as config_lib
@@ -212,3 +213,26 @@ def test_at_one_budget_one_stream_is_as_deep_as_encoders_and_fusion():
 def test_settings_that_are_not_a_methods_are_refused(name, changes, message):
     with pytest.raises(ConfigError, match=message):
         families.build(small_method(name, EIGHT, **changes), VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model__readout": "contrastive"}, "config.model.readout"),
+        ({"model__readout": "agreement"}, "config.model.readout"),
+        (
+            {
+                "inputs__modalities": ("table",),
+                "inputs__table__triples": 4,
+                "inputs__table__asked": 1,
+                "objective__link_prediction": 1.0,
+            },
+            "config.objective.link_prediction",
+        ),
+    ],
+)
+def test_a_model_of_one_modality_refuses_what_needs_more(changes, field):
+    alone = {"model__family": "unimodal", "inputs__modalities": ("text",), "objective__contrastive": 0.0}
+    config = small_config(**{"objective__harmony": "off"} | alone | changes)
+    with pytest.raises(ConfigError, match=field):
+        families.build(config, 100)

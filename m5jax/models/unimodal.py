@@ -28,12 +28,20 @@ def build(config: Config, specs: dict[str, TokenSpec], vocabulary: int, classes:
     """The model of a single modality.
 
     Raises:
-      ConfigError: there are several.
+      ConfigError: there are several; an objective or readout is of a model with more.
     """
     if len(specs) != 1:
         raise ConfigError(
             f"config.model.family = 'unimodal' sees one modality: config.inputs.modalities = {tuple(specs)} has"
             f" {len(specs)}"
+        )
+    if config.objective.link_prediction:
+        raise ConfigError(
+            "config.objective.link_prediction is no objective of config.model.family = 'unimodal': set it to 0"
+        )
+    if config.model.readout not in ("fusion", "dense"):
+        raise ConfigError(
+            f"config.model.readout = {config.model.readout!r}: config.model.family = 'unimodal' has fusion, dense"
         )
     return build_model(
         lambda rngs: Unimodal(config, specs, vocabulary, classes, rngs),
